@@ -1,0 +1,1 @@
+"""Rolling cross-validation: work blocks, the runner, the forecast frame, evaluation, strategy."""

@@ -1,0 +1,1 @@
+"""Prices: the exchange calendar, the panel, its sources, the quality gate and the simulator."""

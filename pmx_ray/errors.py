@@ -1,0 +1,50 @@
+"""Every error the project raises on purpose, in one tree.
+
+PmxError
+├── SettingsError (ValueError)      a setting, a name or an argument is wrong; exit code 2
+├── DataError (ValueError)          input data cannot be used; exit code 2
+│   └── QualityError                the quality gate refused it
+├── VendorError (RuntimeError)      a data vendor did not answer as documented
+├── LakeError (RuntimeError)        the block store cannot be read or written
+│   └── CorruptBlockError           a stored block does not match its receipt
+├── LedgerError (RuntimeError)      the ledger's database cannot be used
+└── ClusterError (RuntimeError)     the Ray cluster cannot run what was asked
+
+A message gives the value, the limit and what to do: ``purge was -1; it must be >= 0``.
+"""
+
+
+class PmxError(Exception):
+    """Root of the project's errors."""
+
+
+class SettingsError(PmxError, ValueError):
+    """A setting, a name or an argument is wrong."""
+
+
+class DataError(PmxError, ValueError):
+    """Input data cannot be used."""
+
+
+class QualityError(DataError):
+    """The quality gate refused the data."""
+
+
+class VendorError(PmxError, RuntimeError):
+    """A data vendor did not answer as documented."""
+
+
+class LakeError(PmxError, RuntimeError):
+    """The block store cannot be read or written."""
+
+
+class CorruptBlockError(LakeError):
+    """A stored block does not match its receipt."""
+
+
+class LedgerError(PmxError, RuntimeError):
+    """The ledger's database cannot be used."""
+
+
+class ClusterError(PmxError, RuntimeError):
+    """The Ray cluster cannot run what was asked."""

@@ -1,0 +1,1 @@
+"""Forecasters: one protocol, one file per model family, one registry of names."""

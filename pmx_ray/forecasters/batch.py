@@ -1,0 +1,153 @@
+"""Forecasts of many folds at once: the seam that a batched kernel fills.
+
+A forecaster may offer a ``forecast_folds`` of its own; where it does not, ``forecast_folds`` here
+walks the folds with fit, extend and forecast. Both forms give the same batch.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol, TypeAlias, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from pmx_ray._typing import FloatArray, frozen
+from pmx_ray.data.panel import Panel
+from pmx_ray.errors import DataError
+from pmx_ray.folds import FoldPlan
+from pmx_ray.forecasters.protocol import (
+    QUANTILE_LEVELS,
+    FailedFit,
+    Failure,
+    FittedForecaster,
+    Forecast,
+    Forecaster,
+    Outcome,
+    Status,
+)
+
+RngAt: TypeAlias = Callable[[int], np.random.Generator]
+"""Fold to the generator of the fit that serves it; a pure function of seed, spec, tickers, fit."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ForecastBatch:
+    """Outcomes of F folds for M tickers over H steps; NaN where the status is not ``ok``.
+
+    Attributes
+    ----------
+    mean, variance : ndarray of shape (F, M, H)
+        As in ``Forecast``.
+    quantiles : ndarray of shape (F, M, Q, H)
+        At ``QUANTILE_LEVELS``.
+    status : ndarray of str, shape (F, M)
+        Values of ``Status``.
+    reasons : mapping of (fold, ticker) positions to str
+        Why a cell failed, in words.
+    """
+
+    mean: FloatArray
+    variance: FloatArray
+    quantiles: FloatArray
+    status: npt.NDArray[np.str_]
+    reasons: Mapping[tuple[int, int], str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("mean", "variance", "quantiles"):
+            object.__setattr__(self, name, frozen(getattr(self, name), np.float64))
+        n_folds, n_tickers, n_steps = self.mean.shape
+        if self.variance.shape != self.mean.shape or self.status.shape != (n_folds, n_tickers):
+            raise DataError("variance must be shaped as mean, and status (F, M)")
+        if self.quantiles.shape != (n_folds, n_tickers, len(QUANTILE_LEVELS), n_steps):
+            raise DataError(f"quantiles have shape {self.quantiles.shape}; it must be (F, M, Q, H)")
+        ok = self.status == Status.OK
+        finite = np.isfinite(self.mean) & np.isfinite(self.variance) & (self.variance > 0)
+        if not finite[ok].all():
+            raise DataError("a cell with the status ok needs a finite mean and a variance > 0")
+
+
+@runtime_checkable
+class BatchedForecaster(Protocol):
+    """A forecaster with a kernel that serves all folds of a plan in one call."""
+
+    def forecast_folds(self, panel: Panel, plan: FoldPlan, rng_at: RngAt) -> ForecastBatch:
+        """Return what fit, extend and forecast would, fold by fold."""
+        ...
+
+
+def forecast_folds(
+    forecaster: Forecaster, panel: Panel, plan: FoldPlan, rng_at: RngAt
+) -> ForecastBatch:
+    """Forecast every fold of ``plan`` for every ticker of ``panel``.
+
+    Parameters
+    ----------
+    forecaster : Forecaster
+        If it is a ``BatchedForecaster``, its own kernel serves.
+    panel : Panel
+        The tickers of one scope.
+    plan : FoldPlan
+        Folds over the panel's sessions.
+    rng_at : callable
+        Fold to the generator its fit may draw from.
+    """
+    if isinstance(forecaster, BatchedForecaster):
+        return forecaster.forecast_folds(panel, plan, rng_at)
+    return gather(list(_walk(forecaster, panel, plan, rng_at)), plan.steps, panel.n_tickers)
+
+
+def _walk(
+    forecaster: Forecaster, panel: Panel, plan: FoldPlan, rng_at: RngAt
+) -> Iterator[tuple[Outcome, ...]]:
+    fitted: FittedForecaster = FailedFit(Failure(Status.ERROR, "no fit was made"))
+    for fold in range(len(plan)):
+        if plan.new_fit(fold):
+            fitted = _fit(forecaster, plan.training(panel, fold), rng_at(fold))
+        yield _forecast(fitted, plan.context(panel, fold), plan.steps)
+
+
+def _fit(forecaster: Forecaster, history: Panel, rng: np.random.Generator) -> FittedForecaster:
+    try:
+        return forecaster.fit(history, rng=rng)
+    except Exception as error:  # noqa: BLE001 - becomes rows that name ticker, spec and cutoff
+        return FailedFit(_defect("fit", error), history.n_tickers)
+
+
+def _forecast(
+    fitted: FittedForecaster, context: Panel, steps: tuple[int, ...]
+) -> tuple[Outcome, ...]:
+    try:
+        outcomes = fitted.extend(context).forecast(steps)
+    except Exception as error:  # noqa: BLE001 - becomes rows that name ticker, spec and cutoff
+        return (_defect("forecast", error),) * context.n_tickers
+    if len(outcomes) != context.n_tickers:
+        reason = f"forecast gave {len(outcomes)} outcomes for {context.n_tickers} tickers"
+        return (Failure(Status.ERROR, reason),) * context.n_tickers
+    return outcomes
+
+
+def _defect(where: str, error: Exception) -> Failure:
+    detail = " ".join(str(error).split())[:200]
+    return Failure(Status.ERROR, f"{where} raised {type(error).__name__}: {detail}")
+
+
+def gather(
+    outcomes: list[tuple[Outcome, ...]], steps: tuple[int, ...], n_tickers: int
+) -> ForecastBatch:
+    """Return F rows of M outcomes as one batch."""
+    shape = (len(outcomes), n_tickers, len(steps))
+    mean, variance = np.full(shape, np.nan), np.full(shape, np.nan)
+    quantiles = np.full((*shape[:2], len(QUANTILE_LEVELS), shape[2]), np.nan)
+    status = np.full(shape[:2], Status.OK.value, dtype="<U16")
+    reasons: dict[tuple[int, int], str] = {}
+    for fold, row in enumerate(outcomes):
+        for ticker, outcome in enumerate(row):
+            match outcome:
+                case Forecast():
+                    mean[fold, ticker] = outcome.mean
+                    variance[fold, ticker] = outcome.variance
+                    quantiles[fold, ticker] = outcome.bands
+                case Failure():
+                    status[fold, ticker] = outcome.status.value
+                    reasons[fold, ticker] = outcome.reason
+    return ForecastBatch(mean, variance, quantiles, status, reasons)

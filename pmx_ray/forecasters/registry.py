@@ -1,0 +1,211 @@
+"""Names of forecasters, and the spec that says which one runs with which settings."""
+
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias, TypeVar
+
+from pmx_ray.config import Settings, parse, suggestion
+from pmx_ray.errors import SettingsError
+from pmx_ray.forecasters.protocol import Forecaster
+from pmx_ray.provenance import canonical_json, library_versions, sha256_hex
+
+Device: TypeAlias = Literal["cpu", "gpu"]
+
+BUILT_IN = (
+    "pmx_ray.forecasters.naive",
+    "pmx_ray.forecasters.variance",
+    "pmx_ray.forecasters.sarimax",
+    "pmx_ray.forecasters.garch",
+    "pmx_ray.forecasters.samossa",
+)
+"""Modules whose import registers the project's own forecasters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """One registered forecaster family.
+
+    Attributes
+    ----------
+    name : str
+        What settings files call it.
+    settings : type of Settings
+        Its parameters with their defaults.
+    build : callable
+        Settings to forecaster.
+    version : str
+        Bumped when the family's numbers change; part of every spec id.
+    summary : str
+        One line for ``pmx forecasters``.
+    libraries : tuple of str
+        Distributions whose release can change its numbers; part of every block id.
+    fit_s, extend_s : float
+        Rough seconds of one core a fit and an extension of one ticker take at T = 1000; used to
+        size and order work, never for a result.
+    device : callable
+        Settings to the device that its blocks need.
+    """
+
+    name: str
+    settings: type[Settings]
+    build: Callable[[Any], Forecaster]
+    version: str
+    summary: str
+    libraries: tuple[str, ...]
+    fit_s: float
+    extend_s: float
+    device: Callable[[Any], Device]
+
+
+_FAMILIES: dict[str, Family] = {}
+
+F = TypeVar("F", bound=Callable[[Any], Forecaster])
+
+
+def register(
+    name: str,
+    *,
+    settings: type[Settings],
+    version: str,
+    summary: str,
+    libraries: Sequence[str] = ("numpy",),
+    fit_s: float = 1e-4,
+    extend_s: float = 1e-4,
+    device: Callable[[Any], Device] = lambda _: "cpu",
+) -> Callable[[F], F]:
+    """Register a forecaster class, built from its settings, under ``name``.
+
+    Raises
+    ------
+    SettingsError
+        If another module has already taken the name.
+    """
+
+    def add(build: F) -> F:
+        taken = _FAMILIES.get(name)
+        if taken is not None and taken.build.__module__ != build.__module__:
+            raise SettingsError(f"forecaster '{name}' is already registered by {taken.build}")
+        _FAMILIES[name] = Family(
+            name, settings, build, version, summary, tuple(libraries), fit_s, extend_s, device
+        )
+        return build
+
+    return add
+
+
+def load_families(plugins: Sequence[str] = ()) -> Mapping[str, Family]:
+    """Import the built-in families and ``plugins``, and return every family by name.
+
+    Parameters
+    ----------
+    plugins : sequence of str
+        Importable modules that call ``register``.
+
+    Raises
+    ------
+    SettingsError
+        If a plugin cannot be imported.
+    """
+    for module in BUILT_IN:
+        importlib.import_module(module)
+    for module in plugins:
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise SettingsError(f"plugins: module '{module}' cannot be imported: {error}") from None
+    return dict(sorted(_FAMILIES.items()))
+
+
+def family(name: str) -> Family:
+    """Return the family registered as ``name``.
+
+    Raises
+    ------
+    SettingsError
+        If there is none.
+    """
+    load_families()
+    if name not in _FAMILIES:
+        raise SettingsError(f"unknown forecaster '{name}'{suggestion(name, list(_FAMILIES))}")
+    return _FAMILIES[name]
+
+
+@dataclass(frozen=True, slots=True)
+class ForecasterSpec:
+    """A forecaster by name with all its parameters, sorted; the unit that is compared.
+
+    Attributes
+    ----------
+    name : str
+        A registered family.
+    params : tuple of (str, value)
+        Every parameter of the family's settings, defaults included, sorted by name.
+
+    Examples
+    --------
+    >>> spec = ForecasterSpec.parse({"name": "garch", "dist": "t"})
+    >>> spec.label
+    'garch(dist=t)'
+    """
+
+    name: str
+    params: tuple[tuple[str, Any], ...]
+
+    @classmethod
+    def parse(cls, written: Mapping[str, Any], *, where: str = "forecasters") -> "ForecasterSpec":
+        """Return the spec of ``{"name": ..., param: value, ...}`` with defaults filled in.
+
+        Raises
+        ------
+        SettingsError
+            If the name is unknown or a parameter is not accepted.
+        """
+        values = dict(written)
+        name = values.pop("name", None)
+        if not isinstance(name, str):
+            raise SettingsError(f"{where}: each forecaster needs a name, e.g. {{name: garch}}")
+        try:
+            known = family(name)
+        except SettingsError as error:
+            raise SettingsError(f"{where}: {error}") from None
+        settings = parse(known.settings, values, where=f"{where}: {name}")
+        return cls(name, tuple(sorted(settings.model_dump(mode="json").items())))
+
+    @property
+    def id(self) -> str:
+        """Hash of name, parameters and the family's version; 16 hexadecimal digits."""
+        document = [self.name, [list(item) for item in self.params], family(self.name).version]
+        return sha256_hex(canonical_json(document))[:16]
+
+    @property
+    def settings(self) -> Settings:
+        """The family's settings with these parameters."""
+        return family(self.name).settings.model_validate(dict(self.params))
+
+    @property
+    def label(self) -> str:
+        """The name with the parameters that differ from their defaults; unique among specs."""
+        defaults = family(self.name).settings().model_dump(mode="json")
+        changed = [f"{k}={_short(v)}" for k, v in self.params if v != defaults.get(k)]
+        return f"{self.name}({', '.join(changed)})" if changed else self.name
+
+    @property
+    def device(self) -> Device:
+        """The device that this spec's blocks need."""
+        return family(self.name).device(self.settings)
+
+    @property
+    def libraries(self) -> dict[str, str]:
+        """Installed versions of the libraries that can change this spec's numbers."""
+        return library_versions(family(self.name).libraries)
+
+    def build(self) -> Forecaster:
+        """Return the forecaster itself."""
+        return family(self.name).build(self.settings)
+
+
+def _short(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return "-".join(_short(item) for item in value)
+    return str(value)

@@ -1,0 +1,1 @@
+"""Content-addressed blocks, in a folder or on S3."""

@@ -1,0 +1,1 @@
+"""SQL records of what was run and what came out."""

@@ -1,0 +1,1 @@
+"""Losses of forecasts and measures of return series: one pure function each."""
