@@ -223,6 +223,12 @@ class FoldPlan:
         """Return whether ``fold`` needs another fit than the fold before it in this plan."""
         return fold == 0 or self._window(fold) != self._window(fold - 1)
 
+    @property
+    def n_fits(self) -> int:
+        """Number of fits that serve the plan."""
+        windows = np.stack([self.train_start, self.train_stop, self.split])
+        return 1 + int(np.any(np.diff(windows, axis=1) != 0, axis=0).sum())
+
     def _window(self, fold: int) -> tuple[int, int, Holes]:
         return int(self.train_start[fold]), int(self.train_stop[fold]), self.holes[fold]
 

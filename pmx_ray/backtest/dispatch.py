@@ -1,0 +1,187 @@
+"""Which worker computes which block: events in, instructions out; no Ray, no clock, no sockets.
+
+A thin shell carries the instructions out and reports what happened. The rules: each worker has a
+bounded number of blocks queued; a worker works its queue in order, so when it dies the oldest of
+its blocks is the suspect and the others go back untouched; a block suspected ``max_attempts`` times
+is quarantined, so that one poison block costs only its own cells; a worker that dies again and
+again without finishing anything is retired.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+
+@dataclass(frozen=True, slots=True)
+class DispatchPolicy:
+    """Bounds of the dispatch.
+
+    Attributes
+    ----------
+    in_flight : int
+        Blocks handed to a worker and not yet back.
+    max_attempts : int
+        Times a block may take a worker down or raise before it is quarantined.
+    max_deaths : int
+        Deaths in a row, without a finished block, after which a worker is retired.
+    """
+
+    in_flight: int = 2
+    max_attempts: int = 3
+    max_deaths: int = 5
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerReady:
+    """A worker started, or came back."""
+
+    worker: str
+
+
+@dataclass(frozen=True, slots=True)
+class BlockDone:
+    """A worker finished a block."""
+
+    worker: str
+    block: str
+
+
+@dataclass(frozen=True, slots=True)
+class BlockRaised:
+    """A block raised in a worker that lives on."""
+
+    worker: str
+    block: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLost:
+    """A worker died; whatever it had in flight is lost."""
+
+    worker: str
+    reason: str
+
+
+Event: TypeAlias = WorkerReady | BlockDone | BlockRaised | WorkerLost
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """Hand a block to a worker."""
+
+    worker: str
+    block: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class AwaitWorker:
+    """Wait for a lost worker to come back, then report ``WorkerReady``."""
+
+    worker: str
+
+
+@dataclass(frozen=True, slots=True)
+class Retire:
+    """Give a worker up."""
+
+    worker: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantine:
+    """Give a block up; its cells become rows with the status ``quarantined``."""
+
+    block: str
+    attempts: int
+    reason: str
+
+
+Instruction: TypeAlias = Submit | AwaitWorker | Retire | Quarantine
+
+
+@dataclass(slots=True)
+class Dispatch:
+    """State of one run; feed it events, carry out what it answers.
+
+    Attributes
+    ----------
+    queue : deque of str
+        Block ids not yet handed out, in the order they are to start.
+    policy : DispatchPolicy
+        The bounds.
+    """
+
+    queue: deque[str]
+    policy: DispatchPolicy = field(default_factory=DispatchPolicy)
+    in_flight: dict[str, list[str]] = field(default_factory=dict)
+    _attempts: dict[str, int] = field(default_factory=dict)
+    _deaths: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def over(cls, blocks: Iterable[str], policy: DispatchPolicy) -> "Dispatch":
+        """Return the state before any worker is ready."""
+        return cls(deque(blocks), policy)
+
+    @property
+    def finished(self) -> bool:
+        """Whether every block is done or quarantined."""
+        return not self.queue and not any(self.in_flight.values())
+
+    @property
+    def stranded(self) -> bool:
+        """Whether blocks wait, none is in flight and no worker is ready to take one."""
+        return bool(self.queue) and not self.in_flight
+
+    def handle(self, event: Event) -> Sequence[Instruction]:
+        """Take one event and return what is to be done about it, in order."""
+        match event:
+            case WorkerReady(worker):
+                self.in_flight.setdefault(worker, [])
+                return self._fill()
+            case BlockDone(worker, block):
+                self._deaths.pop(worker, None)
+                self._forget(worker, block)
+                return self._fill()
+            case BlockRaised(worker, block, reason):
+                self._forget(worker, block)
+                return [*self._suspect(block, reason), *self._fill()]
+            case WorkerLost(worker, reason):
+                return self._lose(worker, reason)
+
+    def _lose(self, worker: str, reason: str) -> list[Instruction]:
+        blocks = self.in_flight.pop(worker, [])
+        self.queue.extendleft(reversed(blocks[1:]))
+        answer = self._suspect(blocks[0], reason) if blocks else []
+        deaths = self._deaths[worker] = self._deaths.get(worker, 0) + 1
+        if deaths >= self.policy.max_deaths:
+            answer.append(Retire(worker, f"died {deaths} times in a row: {reason}"))
+        else:
+            answer.append(AwaitWorker(worker))
+        return [*answer, *self._fill()]
+
+    def _suspect(self, block: str, reason: str) -> list[Instruction]:
+        attempts = self._attempts[block] = self._attempts.get(block, 0) + 1
+        if attempts >= self.policy.max_attempts:
+            return [Quarantine(block, attempts, reason)]
+        self.queue.appendleft(block)
+        return []
+
+    def _forget(self, worker: str, block: str) -> None:
+        if block in self.in_flight.get(worker, []):
+            self.in_flight[worker].remove(block)
+
+    def _fill(self) -> list[Instruction]:
+        """Hand out blocks one by one to the worker with the shortest queue."""
+        answer: list[Instruction] = []
+        while self.queue and self.in_flight:
+            worker = min(self.in_flight, key=lambda name: (len(self.in_flight[name]), name))
+            if len(self.in_flight[worker]) >= self.policy.in_flight:
+                break
+            block = self.queue.popleft()
+            self.in_flight[worker].append(block)
+            answer.append(Submit(worker, block, self._attempts.get(block, 0) + 1))
+        return answer
