@@ -8,7 +8,7 @@ import numpy as np
 from scipy import special
 
 from pmx_ray._typing import FloatArray, frozen
-from pmx_ray.data.panel import Panel
+from pmx_ray.data.panel import Panel, observed_returns
 from pmx_ray.errors import DataError
 
 QUANTILE_LEVELS = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -167,8 +167,15 @@ def missing_price(history: Panel) -> Failure | None:
     return None
 
 
+FLAT = 1e-12
+"""Log returns that spread no further than this are equal up to the rounding of a logarithm."""
+
+
 def unusable(history: Panel, *, n_returns: int) -> Failure | None:
     """Return why a one-ticker history cannot be fitted, or None if it can.
+
+    A missing price on the last session does not stop a fit, since a train window may end in a
+    hole; it stops a forecast, see ``missing_price``.
 
     Parameters
     ----------
@@ -177,13 +184,9 @@ def unusable(history: Panel, *, n_returns: int) -> Failure | None:
     n_returns : int
         Smallest number of log returns the forecaster needs.
     """
-    failure = missing_price(history)
-    if failure is not None:
-        return failure
-    returns = history.log_returns()[0]
-    returns = returns[~np.isnan(returns)]
+    returns = observed_returns(history)
     if len(returns) < n_returns:
         return Failure(Status.TOO_SHORT, f"{len(returns)} log returns; {n_returns} are needed")
-    if np.ptp(returns) == 0.0:
+    if np.ptp(returns) <= FLAT:
         return Failure(Status.CONSTANT, f"all {len(returns)} log returns equal {returns[0]:.3g}")
     return None

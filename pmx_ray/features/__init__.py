@@ -1,0 +1,1 @@
+"""Exogenous features of a session: what a forecaster may know beside the price."""
