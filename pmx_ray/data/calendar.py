@@ -1,10 +1,14 @@
 """Sessions of an exchange: the days that count as time in this project."""
 
+from datetime import time
 from functools import cache
+from zoneinfo import ZoneInfo
 
 import exchange_calendars as xc
 import numpy as np
 import pandas as pd
+from exchange_calendars.exchange_calendar import HolidayCalendar
+from pandas.tseries.holiday import EasterMonday, GoodFriday, Holiday
 
 from pmx_ray._typing import DateArray, frozen
 from pmx_ray.config import suggestion
@@ -12,6 +16,54 @@ from pmx_ray.errors import DataError, SettingsError
 
 FIRST_DAY = pd.Timestamp("1970-01-01")
 LAST_DAY = pd.Timestamp("2050-12-31")
+
+TARGET = "TARGET"
+"""Calendar of the European Central Bank's fixings: the days its payment system is open."""
+
+
+class TargetCalendar(xc.ExchangeCalendar):  # type: ignore[misc]  # the library has no types
+    """Days on which the ECB publishes reference rates; the fixing is at 14:15 in Frankfurt.
+
+    Closed on New Year's Day, Good Friday, Easter Monday, 1 May, 25 and 26 December; the Easter and
+    May holidays since 2000. Two turns of the year were closed besides.
+
+    References
+    ----------
+    European Central Bank, press release of 14 December 2000, "Long-term calendar for TARGET
+    closing days".
+    """
+
+    name = TARGET
+    tz = ZoneInfo("Europe/Berlin")
+    open_times = ((None, time(9)),)
+    close_times = ((None, time(14, 15)),)
+
+    @classmethod
+    def bound_min(cls) -> pd.Timestamp:
+        """Return the first day of the euro."""
+        return pd.Timestamp("1999-01-01")
+
+    @property
+    def regular_holidays(self) -> HolidayCalendar:
+        """The holidays that come back every year."""
+        since = pd.Timestamp("2000-01-01")
+        return HolidayCalendar(
+            [
+                Holiday("New Year's Day", month=1, day=1),
+                Holiday("Good Friday", month=1, day=1, offset=GoodFriday.offset, start_date=since),
+                Holiday(
+                    "Easter Monday", month=1, day=1, offset=EasterMonday.offset, start_date=since
+                ),
+                Holiday("Labour Day", month=5, day=1, start_date=since),
+                Holiday("Christmas", month=12, day=25),
+                Holiday("26 December", month=12, day=26, start_date=since),
+            ]
+        )
+
+    @property
+    def adhoc_holidays(self) -> list[pd.Timestamp]:
+        """Closed once: the turn of the millennium and the eve of the euro's cash."""
+        return [pd.Timestamp("1999-12-31"), pd.Timestamp("2001-12-31")]
 
 
 @cache
@@ -21,13 +73,14 @@ def calendar_sessions(name: str) -> DateArray:
     Parameters
     ----------
     name : str
-        A name that ``exchange_calendars`` knows, e.g. ``XNYS``.
+        A name that ``exchange_calendars`` knows, e.g. ``XNYS``, or ``TARGET``.
 
     Raises
     ------
     SettingsError
         If no calendar has that name.
     """
+    _register_target()
     known = xc.get_calendar_names(include_aliases=True)
     if name not in known:
         raise SettingsError(f"calendar '{name}' is unknown{suggestion(name, known)}")
@@ -60,3 +113,8 @@ def sessions_after(name: str, session: np.datetime64, n_sessions: int) -> DateAr
             f"calendar '{name}' ends on {days[-1]}; it has no {n_sessions} sessions after {session}"
         )
     return found
+
+
+def _register_target() -> None:
+    if TARGET not in xc.get_calendar_names(include_aliases=True):
+        xc.register_calendar_type(TARGET, TargetCalendar)
