@@ -1,7 +1,6 @@
 """What an evaluation hands on: five Arrow tables in versioned schemas, saved as one folder."""
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -156,7 +155,7 @@ class EvaluationReport:
         for name in SCHEMAS:
             partial = folder / f".{name}.parquet.partial"
             pq.write_table(getattr(self, name), partial, compression="zstd")
-            os.replace(partial, folder / f"{name}.parquet")
+            partial.replace(folder / f"{name}.parquet")
         document = {
             "schema_version": REPORT_VERSION,
             "baseline": self.baseline,
@@ -193,7 +192,7 @@ def write_json(path: Path, document: Mapping[str, Any]) -> None:
     partial = path.with_name(f".{path.name}.partial")
     text = json.dumps(document, sort_keys=True, indent=1, allow_nan=False)
     partial.write_text(text + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    partial.replace(path)
 
 
 def read_json(path: Path) -> dict[str, Any]:
