@@ -1,0 +1,1 @@
+"""Numerical cores: arrays in, arrays out; each fast form has a plain twin in its test."""
