@@ -1,0 +1,1 @@
+"""What a person sees of a sweep: the terminal's leaderboard and the report page."""

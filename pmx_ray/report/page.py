@@ -1,0 +1,310 @@
+"""The report page: one HTML file that holds everything it shows and asks nobody for more."""
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+from plotly.offline import get_plotlyjs
+
+from pmx_ray.backtest.report_types import EvaluationReport
+from pmx_ray.errors import DataError
+from pmx_ray.report import figures, gallery, tables, typeset, wording
+from pmx_ray.report.figures import Plot, Style
+from pmx_ray.report.markup import Markup, markup, tag
+from pmx_ray.report.view import ReportView
+
+PAGE = "report.html"
+"""Name of the page in a sweep folder."""
+
+
+def write_page(folder: Path) -> Path:
+    """Write ``report.html`` from the artefacts in ``folder`` and return its path.
+
+    The same artefacts give the same bytes. The file appears whole or not at all.
+
+    Raises
+    ------
+    DataError
+        If an artefact is missing or cannot be read.
+    """
+    page = render_page(
+        EvaluationReport.load(folder),
+        _document(folder / "comparison.json"),
+        _document(folder / "provenance.json"),
+    )
+    path = folder / PAGE
+    partial = folder / f".{PAGE}.partial"
+    partial.write_text(page, encoding="utf-8", newline="\n")
+    partial.replace(path)
+    return path
+
+
+def render_page(
+    report: EvaluationReport,
+    comparison: Mapping[str, object],
+    provenance: Mapping[str, object],
+) -> str:
+    """Return the page as HTML.
+
+    Parameters
+    ----------
+    report : EvaluationReport
+        What was found.
+    comparison : mapping
+        The document ``comparison.json``; empty where no comparison was made.
+    provenance : mapping
+        The document ``provenance.json``; shown as it is.
+    """
+    view = ReportView.of(report)
+    chapters = _chapters(view, figures.styles(view), comparison, provenance)
+    plots = [plot for chapter in chapters for plot in chapter.plots]
+    title = str(provenance.get("name", "sweep"))
+    scripts = (_plotly(), _static("page.js"))
+    body = tag(
+        "body",
+        tag(
+            "div",
+            _top(title, view, provenance),
+            _verdict(view),
+            _contents(chapters),
+            tag("main", _controls(view), *(chapter.html for chapter in chapters)),
+            class_="page",
+        ),
+        _data("figures", _figure_data(plots)),
+        *(tag("script", Markup(text)) for text in scripts),
+    )
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", http_equiv="Content-Security-Policy", content=_policy(scripts)),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        Markup('<link rel="icon" href="data:,">'),
+        tag("title", f"{title}: forecasters against the random walk"),
+        tag("style", Markup(_static("page.css"))),
+    )
+    first = str(view.steps[0]) if view.steps else ""
+    return f"<!doctype html>\n{tag('html', head, body, lang='en', data_step=first)}\n"
+
+
+class Chapter:
+    """One section of the page: its anchor, its title, its figures and its HTML."""
+
+    def __init__(
+        self, anchor: str, title: str, lead: str, *parts: Markup, plots: Sequence[Plot] = ()
+    ) -> None:
+        self.anchor, self.title, self.plots = anchor, title, tuple(plots)
+        opening = tag("p", lead, class_="lead") if lead else Markup()
+        self.html = tag(
+            "section",
+            tag("h2", title, id=f"{anchor}-title"),
+            opening,
+            *parts,
+            id=anchor,
+            aria_labelledby=f"{anchor}-title",
+        )
+
+
+def _chapters(
+    view: ReportView,
+    styles: Mapping[str, Style],
+    comparison: Mapping[str, object],
+    provenance: Mapping[str, object],
+) -> list[Chapter]:
+    skill, loss = gallery.skill_plots(view), gallery.loss_plots(view)
+    heat, rolling = gallery.ticker_plots(view), gallery.rolling_plots(view)
+    strategy = gallery.strategy_plots(view)
+    boards = (
+        tag("div", tables.leaderboard(view, step, styles), data_at_step=str(step))
+        for step in view.steps
+    )
+    chapters = [
+        Chapter(
+            "leaderboard",
+            "Leaderboard",
+            f"Ranked by RMSE skill. Every figure is over the same common cells; skill is the loss "
+            f"saved against {view.walk}, with its {typeset.percent(view.level, 0)} interval, drawn "
+            "about the grey line of zero. ↓ lower is better, ↑ higher is better.",
+            *boards,
+        ),
+        Chapter("skill", "Skill by horizon", "", _gallery(skill), plots=skill),
+        Chapter("loss", "Loss by horizon", "", _gallery(loss, thirds=True), plots=loss),
+        Chapter("tickers", "By ticker", _at_step("Skill"), _gallery(heat), plots=heat),
+        Chapter("rolling", "Over time", "", _gallery(rolling), plots=rolling),
+    ]
+    if strategy:
+        lead = "Long where the forecast pays for the trade, short where it pays the other way."
+        chapters.append(Chapter("strategy", "Strategy", lead, _gallery(strategy), plots=strategy))
+    if comparison:
+        chapters.append(Chapter("comparison", "Comparison", "", tables.document(comparison)))
+    return [
+        *chapters,
+        Chapter("failures", "Failed cells", "", tables.failures(view)),
+        Chapter("glossary", "Glossary", "", tables.glossary()),
+        Chapter("provenance", "Provenance", "", tables.document(provenance)),
+    ]
+
+
+def _at_step(what: str) -> str:
+    return f"{what} at the chosen step."
+
+
+def _top(title: str, view: ReportView, provenance: Mapping[str, object]) -> Markup:
+    cutoffs = sorted(str(cutoff)[:10] for cutoff in view.cutoffs["cutoff"].unique())
+    facts = [
+        typeset.things(len(view.specs), "forecaster"),
+        typeset.things(int(view.tickers["ticker"].nunique()), "ticker"),
+        typeset.things(len(cutoffs), "cutoff")
+        + (f" {cutoffs[0]} to {cutoffs[-1]}" if cutoffs else ""),
+        f"steps {typeset.listing([str(step) for step in view.steps], most=20)}",
+    ]
+    if "sweep_id" in provenance:
+        facts.append(f"sweep {str(provenance['sweep_id'])[:12]}")
+    return tag("header", tag("h1", title), tag("p", " · ".join(facts)), class_="top")
+
+
+def _verdict(view: ReportView) -> Markup:
+    subjects: tuple[wording.Subject, ...] = ("price level", "variance")
+    verdicts = {
+        subject: [wording.verdict(view, step, subject) for step in view.steps]
+        for subject in subjects
+    }
+    terms = (
+        markup(
+            tag("dt", f"Step {step}"),
+            tag("dd", *(tag("p", " ".join(verdicts[s][n].sentences)) for s in subjects)),
+        )
+        for n, step in enumerate(view.steps)
+    )
+    return tag(
+        "section",
+        tag("h2", " ".join(wording.headline(verdicts[subject]) for subject in subjects)),
+        tag("dl", *terms),
+        tag(
+            "p",
+            wording.caveat([v for found in verdicts.values() for v in found], view.level),
+            class_="note",
+        ),
+        *(tag("p", text, class_="note warning") for text in wording.warnings(view)),
+        class_="verdict",
+        id="verdict",
+        aria_label="Verdict",
+    )
+
+
+def _contents(chapters: Sequence[Chapter]) -> Markup:
+    links = (tag("li", tag("a", chapter.title, href=f"#{chapter.anchor}")) for chapter in chapters)
+    return tag("nav", tag("ul", *links), class_="contents", aria_label="Contents")
+
+
+def _controls(view: ReportView) -> Markup:
+    styles = figures.styles(view)
+    steps = (
+        tag(
+            "label",
+            Markup(f'<input type="radio" name="step" value="{step}">'),
+            tag("span", str(step)),
+        )
+        for step in view.steps
+    )
+    key = (
+        tag(
+            "li",
+            tag(
+                "button",
+                tables.swatch(style),
+                view.labels[spec],
+                type="button",
+                data_spec=spec,
+                aria_pressed="true",
+                title="show or hide in all figures",
+            ),
+        )
+        for spec, style in styles.items()
+    )
+    return tag(
+        "div",
+        tag("fieldset", tag("legend", "Step"), *steps, class_="steps"),
+        tag("ul", *key, class_="key", aria_label="Forecasters in the figures"),
+        class_="controls",
+    )
+
+
+def _gallery(plots: Sequence[Plot], *, thirds: bool = False) -> Markup:
+    return tag("div", *map(_figure, plots), class_="plots thirds" if thirds else "plots")
+
+
+def _figure(plot: Plot) -> Markup:
+    stepped = "" not in plot.by_step
+    step = markup(", step ", tag("span", next(iter(plot.by_step)), data_step_name=True))
+    return tag(
+        "figure",
+        tag("h3", plot.title, step if stepped else Markup()),
+        tag("p", plot.unit, class_="unit"),
+        tag(
+            "div",
+            class_="plot",
+            id=f"plot-{plot.id}",
+            data_figure=plot.id,
+            role="img",
+            aria_label=plot.alt,
+        ),
+        tag("figcaption", plot.caption),
+    )
+
+
+def _figure_data(plots: Sequence[Plot]) -> str:
+    drawn = (
+        f"{json.dumps(plot.id)}:"
+        + "{"
+        + ",".join(
+            f"{json.dumps(step)}:{figure.to_json(engine='json')}"
+            for step, figure in plot.by_step.items()
+        )
+        + "}"
+        for plot in plots
+    )
+    return "{" + ",".join(drawn) + "}"
+
+
+def _data(anchor: str, text: str) -> Markup:
+    """Return JSON as a script element that nothing runs and no text in it can close."""
+    inert = text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+    return tag("script", Markup(inert), type="application/json", id=anchor)
+
+
+def _policy(scripts: Sequence[str]) -> str:
+    """Return a content policy that runs the scripts given, by hash, and loads nothing."""
+    hashes = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts)
+    allowed = " ".join(f"'sha256-{digest}'" for digest in hashes)
+    return (
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; "
+        "img-src data: blob:; base-uri 'none'; form-action 'none'"
+    )
+
+
+@cache
+def _static(name: str) -> str:
+    return (files("pmx_ray.report") / "static" / name).read_text(encoding="utf-8")
+
+
+@cache
+def _plotly() -> str:
+    # An HTML parser turns CR LF into LF, and the policy's hash is of the text after that.
+    text: str = get_plotlyjs()
+    return text.replace("\r\n", "\n")
+
+
+def _document(path: Path) -> dict[str, object]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise DataError(f"{path} is not JSON: {error}; run `pmx evaluate` again") from None
+    if not isinstance(document, dict):
+        raise DataError(f"{path} holds {type(document).__name__}; it must be a mapping")
+    return document

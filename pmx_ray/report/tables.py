@@ -1,0 +1,413 @@
+"""The tables of the page: leaderboard, failed cells, glossary and provenance."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from pmx_ray.report import typeset
+from pmx_ray.report.figures import Style
+from pmx_ray.report.markup import Markup, markup, tag
+from pmx_ray.report.view import ReportView, records
+from pmx_ray.stats.catalogue import MEASURES, Measure
+
+MAX_LISTED = 100
+"""Rows of a table that could be of any length; the page says how many more there are."""
+
+GLYPH = (132, 18)
+"""Width and height of an interval's drawing, pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heading:
+    """One column of a leaderboard table: group, text, and the cells of all rows."""
+
+    group: str
+    title: Markup
+    cells: Sequence[Markup]
+
+
+def leaderboard(view: ReportView, step: int, styles: Mapping[str, Style]) -> Markup:
+    """Return the two leaderboard tables of one step: accuracy, then strategy and cells."""
+    rows = view.at(step)
+    n_common = typeset.things(int(rows["n_common"].max()), "common cell")
+    n_cutoffs = typeset.things(int(rows["n_cutoffs"].max()), "cutoff")
+    accuracy = [
+        *(
+            _measure(rows, "Price level", name)
+            for name in ("rmse", "mae", "smape", "tracking_error")
+        ),
+        *_skill(rows, "Price level", "skill_rmse"),
+        _measure(rows, "Variance", "qlike"),
+        *_skill(rows, "Variance", "skill_qlike"),
+        *(
+            _measure(rows, "Distribution", name)
+            for name in ("crps", "pinball", "coverage_50", "coverage_90")
+        ),
+    ]
+    strategy = [
+        Heading("Direction", _title("hit_rate"), _ranged(rows, "hit_rate")),
+        _counts(rows, "Strategy, net of costs", "Trades", "n_trades"),
+        Heading("Strategy, net of costs", _title("profit_factor"), _ranged(rows, "profit_factor")),
+        *(
+            _measure(rows, "Strategy, net of costs", name)
+            for name in (
+                "net_return",
+                "max_drawdown_frac",
+                "sharpe_annual",
+                "volatility_adjusted_return",
+            )
+        ),
+        *(
+            _counts(rows, "Cells", title, name)
+            for title, name in (
+                ("Scored", "n_scored"),
+                ("Failed", "n_failed"),
+                ("Common", "n_common"),
+            )
+        ),
+    ]
+    where = f"Step {step}, {n_common} over {n_cutoffs}"
+    return markup(
+        _board(
+            view, rows, styles, accuracy, f"{where}: accuracy and skill against the random walk"
+        ),
+        _board(view, rows, styles, strategy, f"{where}: direction, strategy and cells"),
+    )
+
+
+def failures(view: ReportView) -> Markup:
+    """Return the failed cells: counted by forecaster and reason, then one by one."""
+    failed = view.failures.assign(reason=view.failures["reason"].fillna(""))
+    if failed.empty:
+        return tag("p", "Every forecast that was asked for was made.")
+    counted = failed.groupby(["label", "status", "reason"], sort=True).agg(
+        n=("ticker", "size"), tickers=("ticker", "nunique")
+    )
+    counted = counted.reset_index().sort_values("n", ascending=False, kind="stable")
+    by_reason = _plain(
+        "Failed forecasts by reason",
+        ("Forecaster", "Forecasts", "Tickers", "Status", "Reason"),
+        (
+            (
+                row["label"],
+                typeset.count(row["n"]),
+                typeset.count(row["tickers"]),
+                row["status"],
+                row["reason"],
+            )
+            for row in records(counted.head(MAX_LISTED))
+        ),
+    )
+    listed = failed.sort_values(["label", "ticker", "cutoff"], kind="stable").head(MAX_LISTED)
+    one_by_one = _plain(
+        f"The first {len(listed):,} of {typeset.things(len(failed), 'failed forecast')}",
+        ("Forecaster", "Ticker", "Cutoff", "Status", "Reason"),
+        (
+            (row["label"], row["ticker"], str(row["cutoff"])[:10], row["status"], row["reason"])
+            for row in records(listed)
+        ),
+    )
+    return markup(
+        by_reason,
+        _rest(len(counted), "reason", "reasons"),
+        tag("details", tag("summary", "One by one"), one_by_one),
+        _rest(len(failed), "failed forecast", "failed forecasts"),
+    )
+
+
+def _rest(n: int, one: str, many: str, where: str = "failures.parquet") -> Markup:
+    if n <= MAX_LISTED:
+        return Markup()
+    left_out = typeset.things(n - MAX_LISTED, one, many)
+    return tag("p", f"{left_out} left out here; all are in {where}.", class_="note")
+
+
+def glossary() -> Markup:
+    """Return one entry a measure, with its direction and unit."""
+    return tag(
+        "dl",
+        *(
+            markup(
+                tag("dt", measure.title),
+                tag("dd", measure.explanation, " ", tag("span", _way(measure), class_="way")),
+            )
+            for measure in MEASURES.values()
+        ),
+        class_="terms",
+    )
+
+
+def _way(measure: Measure) -> str:
+    unit = "" if measure.unit == "1" else f" Unit: {measure.unit}."
+    match measure.direction:
+        case "lower":
+            return f"Lower is better.{unit}"
+        case "higher":
+            return f"Higher is better.{unit}"
+        case "target":
+            return f"Best at {typeset.percent(measure.target or 0.0, 0)}.{unit}"
+
+
+def document(facts: Mapping[str, object]) -> Markup:
+    """Return a JSON document as it is: a list of terms, tables of its lists, long text folded."""
+    flat = _flat(facts)
+    terms = [(key, _text(value)) for key, value in flat if not _is_table(value)]
+    listed = (
+        markup(tag("dt", key.replace("_", " ")), tag("dd", tag("code", text)))
+        for key, text in terms
+        if "\n" not in text
+    )
+    folded = (
+        tag("details", tag("summary", key), tag("pre", text)) for key, text in terms if "\n" in text
+    )
+    inner = (_records(key, value) for key, value in flat if _is_table(value))
+    return markup(tag("dl", *listed, class_="terms"), *inner, *folded)
+
+
+def _flat(facts: Mapping[str, object], prefix: str = "") -> list[tuple[str, object]]:
+    flat: list[tuple[str, object]] = []
+    for key, value in facts.items():
+        if isinstance(value, Mapping):
+            flat += _flat(value, f"{prefix}{key} ")
+        else:
+            flat.append((f"{prefix}{key}", value))
+    return flat
+
+
+def _is_table(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(v, Mapping) for v in value)
+
+
+def _records(key: str, value: object) -> Markup:
+    records: Sequence[Mapping[str, object]] = value if isinstance(value, list) else []
+    titles = list(dict.fromkeys(name for record in records for name in record))
+    rows = [[_text(record.get(name)) for name in titles] for record in records[:MAX_LISTED]]
+    caption = f"{key.replace('_', ' ')}: {typeset.things(len(records), 'entry', 'entries')}"
+    return markup(
+        _plain(caption, [name.replace("_", " ") for name in titles], rows),
+        _rest(len(records), "entry", "entries", "its JSON file"),
+    )
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return typeset.DASH
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ", ".join(str(item) for item in value) or "none"
+    return str(value)
+
+
+def _board(
+    view: ReportView,
+    rows: pd.DataFrame,
+    styles: Mapping[str, Style],
+    columns: Sequence[Heading],
+    caption: str,
+) -> Markup:
+    groups: dict[str, int] = {}
+    for column in columns:
+        groups[column.group] = groups.get(column.group, 0) + 1
+    head = tag(
+        "thead",
+        tag(
+            "tr",
+            tag("td"),
+            *(
+                tag("th", group, colspan=str(span), scope="colgroup")
+                for group, span in groups.items()
+            ),
+            class_="groups",
+        ),
+        tag(
+            "tr",
+            tag("th", "Forecaster", scope="col"),
+            *(tag("th", column.title, scope="col") for column in columns),
+        ),
+    )
+    body = tag(
+        "tbody",
+        *(
+            tag(
+                "tr",
+                tag("th", _name(row, view.baseline, styles), scope="row"),
+                *(column.cells[n] for column in columns),
+                class_="baseline" if row["spec"] == view.baseline else "",
+            )
+            for n, row in enumerate(records(rows))
+        ),
+    )
+    table = tag("table", tag("caption", caption), head, body)
+    return _scroll(table, caption, pinned=True)
+
+
+def _name(row: Mapping[str, object], baseline: str, styles: Mapping[str, Style]) -> Markup:
+    spec = str(row["spec"])
+    flags = []
+    if spec == baseline:
+        flags.append(tag("span", "baseline", class_="flag"))
+    if row["incomplete"]:
+        flags.append(
+            tag(
+                "span",
+                "incomplete",
+                class_="flag",
+                title="failed too often: scored on the common cells it served, ranked last",
+            )
+        )
+    drawing = swatch(styles[spec]) if spec in styles else Markup()
+    return tag("span", drawing, tag("span", str(row["label"])), *flags, class_="table-label")
+
+
+def swatch(style: Style) -> Markup:
+    """Return a short line in the style of a forecaster."""
+    dashes = {"solid": "", "dash": "5 3", "dot": "2 2", "dashdot": "5 2 2 2"}[style.dash]
+    line = tag(
+        "line",
+        x1="0",
+        x2="18",
+        y1="5",
+        y2="5",
+        style=f"stroke:var({style.colour});stroke-width:3;stroke-dasharray:{dashes or 'none'}",
+    )
+    return tag("svg", line, width="18", height="10", aria_hidden="true")
+
+
+def _measure(rows: pd.DataFrame, group: str, name: str) -> Heading:
+    fraction = MEASURES[name].unit == "fraction"
+    decimals = 2 if name in {"sharpe_annual", "volatility_adjusted_return"} else None
+    if decimals is None:
+        decimals = typeset.decimals_for(rows[name])
+    texts = (
+        typeset.percent(value) if fraction else typeset.fixed(value, decimals)
+        for value in rows[name]
+    )
+    return Heading(group, _title(name), [_cell(text) for text in texts])
+
+
+def _skill(rows: pd.DataFrame, group: str, name: str) -> tuple[Heading, Heading]:
+    ends = list(zip(rows[name], rows[f"{name}_low"], rows[f"{name}_high"], strict=True))
+    reach = _reach([end for row in ends for end in row[1:]])
+    cells = [
+        tag("td", typographic(typeset.skill(value)), _range(typeset.interval(low, high)))
+        for value, low, high in ends
+    ]
+    drawings = [
+        tag("td", _glyph(value, low, high, reach), class_="glyph-cell") for value, low, high in ends
+    ]
+    scale = tag("span", f"±{typeset.percent(reach)}", class_="range")
+    return Heading(group, _title(name), cells), Heading(group, scale, drawings)
+
+
+def _reach(ends: Sequence[float]) -> float:
+    """Return the skill at a drawing's edge; a far outlier is cut off, its figures are not."""
+    sizes = np.abs(np.array([end for end in ends if np.isfinite(end)]))
+    if not sizes.size or sizes.max() == 0.0:
+        return 0.01
+    return float(min(sizes.max(), 6 * np.median(sizes) or sizes.max()))
+
+
+def _glyph(value: float, low: float, high: float, reach: float) -> Markup:
+    """Return the interval as a line about the zero of the random walk."""
+    if not low <= high:
+        return Markup()
+    width, height = GLYPH
+
+    def x(skill: float) -> str:
+        return f"{width / 2 * (1 + min(1.0, max(-1.0, skill / reach))):.1f}"
+
+    colour = "--better" if low > 0 else "--worse" if high < 0 else "--soft"
+    middle = str(height / 2)
+    zero = tag(
+        "line", x1=x(0), x2=x(0), y1="0", y2=str(height), style="stroke:var(--rw);stroke-width:1"
+    )
+    span = tag(
+        "line",
+        x1=x(low),
+        x2=x(high),
+        y1=middle,
+        y2=middle,
+        style=f"stroke:var({colour});stroke-width:2.5",
+    )
+    point = tag("circle", cx=x(value), cy=middle, r="3.2", style=f"fill:var({colour})")
+    inside = point if abs(value) <= reach else Markup()
+    return tag(
+        "svg",
+        zero,
+        span,
+        inside,
+        class_="glyph",
+        width=str(width),
+        height=str(height),
+        aria_hidden="true",
+    )
+
+
+def _ranged(rows: pd.DataFrame, name: str) -> list[Markup]:
+    fraction = MEASURES[name].unit == "fraction"
+    write: Callable[[float], str] = (
+        typeset.percent if fraction else lambda value: typeset.fixed(value, 2)
+    )
+    cells = []
+    for value, low, high in zip(rows[name], rows[f"{name}_low"], rows[f"{name}_high"], strict=True):
+        known = not (np.isnan(low) or np.isnan(high))
+        ends = f"[{write(low).removesuffix('%')}, {write(high).removesuffix('%')}]" if known else ""
+        cells.append(tag("td", typographic(write(value)), _range(ends)))
+    return cells
+
+
+def _counts(rows: pd.DataFrame, group: str, title: str, name: str) -> Heading:
+    return Heading(group, markup(title), [_cell(typeset.count(n)) for n in rows[name]])
+
+
+def _title(name: str) -> Markup:
+    measure = MEASURES[name]
+    arrow = {"lower": " ↓", "higher": " ↑", "target": ""}[measure.direction]
+    return tag("abbr", f"{measure.title}{arrow}", title=f"{measure.explanation} {_way(measure)}")
+
+
+def _cell(text: str) -> Markup:
+    return tag("td", typographic(text))
+
+
+def _range(text: str) -> Markup:
+    return tag("span", typographic(text), class_="range") if text else Markup()
+
+
+def typographic(text: str) -> str:
+    """Return a number with a true minus sign."""
+    return text.replace("-", "\N{MINUS SIGN}")
+
+
+def _plain(caption: str, titles: Sequence[str], rows: Iterable[Sequence[str]]) -> Markup:
+    numeric = {"Forecasts", "Tickers"}
+    head = tag(
+        "tr",
+        *(tag("th", t, scope="col", class_="" if t in numeric else "words") for t in titles),
+    )
+    body = (
+        tag(
+            "tr",
+            *(
+                tag("td", text, class_="" if title in numeric else "words")
+                for title, text in zip(titles, row, strict=True)
+            ),
+        )
+        for row in rows
+    )
+    table = tag("table", tag("caption", caption), tag("thead", head), tag("tbody", *body))
+    return _scroll(table, caption)
+
+
+def _scroll(table: Markup, caption: str, *, pinned: bool = False) -> Markup:
+    return tag(
+        "div",
+        table,
+        class_="scroll pinned" if pinned else "scroll",
+        role="region",
+        tabindex="0",
+        aria_label=caption,
+    )
