@@ -14,7 +14,8 @@ def monday(calendar: str, sessions: DateArray) -> FloatArray:  # noqa: ARG001 - 
     ----------
     French (1980), Journal of Financial Economics 8, 55-69.
     """
-    return (_weekday(sessions) == 0).astype(np.float64)
+    is_monday: FloatArray = (_weekday(sessions) == 0).astype(np.float64)
+    return is_monday
 
 
 def month_end(calendar: str, sessions: DateArray) -> FloatArray:
@@ -66,4 +67,5 @@ def _month_start(sessions: DateArray, months_on: int) -> DateArray:
 def _is_last_of_month(calendar: str, sessions: DateArray) -> BoolArray:
     days = calendar_sessions(calendar)
     upto = np.searchsorted(days, sessions, side="right")
-    return upto == np.searchsorted(days, _month_start(sessions, 1))
+    last: BoolArray = upto == np.searchsorted(days, _month_start(sessions, 1))
+    return last

@@ -75,7 +75,7 @@ def exogenous(names: Sequence[str], history: Panel, *, n_ahead: int, shift: int)
         Sessions after the history, H.
     shift : int
         Row s holds the value of session ``s - shift`` of a feature that is not known in advance,
-        so that the future rows are known as long as ``n_ahead <= shift + 1 - publication_lag``.
+        so that the first ``shift + 1 - publication_lag`` rows of the future are known.
 
     Returns
     -------
@@ -88,21 +88,20 @@ def exogenous(names: Sequence[str], history: Panel, *, n_ahead: int, shift: int)
     SettingsError
         If a name is unknown.
     """
+    if not names:
+        return np.empty((history.n_sessions + n_ahead, 0))
     ahead = sessions_after(history.calendar, history.sessions[-1], n_ahead)
     sessions = np.concatenate([history.sessions, ahead])
     columns = np.full((len(sessions), len(names)), np.nan)
     for k, name in enumerate(names):
         known = feature(name)
-        lag = max(shift, known.publication_lag) if known.publication_lag else 0
         values = known.values(history, sessions)
+        lag = 0
+        if known.publication_lag > 0:
+            lag = shift
+            values[history.n_sessions + 1 - known.publication_lag :] = np.nan
         columns[lag:, k] = values[: len(sessions) - lag]
     return columns
-
-
-def reach(names: Sequence[str], *, shift: int) -> int | None:
-    """Return the longest step for which every feature is known at the cutoff; None is any step."""
-    lags = [lag for lag in (feature(name).publication_lag for name in names) if lag > 0]
-    return max(shift + 1 - max(lags), 0) if lags else None
 
 
 def _of_calendar(effect: Callable[[str, DateArray], FloatArray]) -> Values:
@@ -139,7 +138,7 @@ FEATURES: Mapping[str, Feature] = MappingProxyType(
                 "1 where a weekday without a session follows",
                 _of_calendar(calendar_effects.session_before_holiday),
             ),
-            Feature("abs_return_lagged", 1, "absolute log return, percent, shifted", abs_return),
+            Feature("abs_return_lagged", 1, "absolute log return in percent, shifted", abs_return),
         )
     }
 )

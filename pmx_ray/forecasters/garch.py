@@ -292,8 +292,8 @@ class FittedGarch:
     version="1",
     summary="GARCH and GJR-GARCH of log returns, normal or Student-t, estimated by arch",
     libraries=("arch", "numpy", "scipy"),
-    fit_s=0.012,
-    extend_s=0.0008,
+    fit_s=0.013,
+    extend_s=0.0006,
 )
 class Garch:
     """Mean zero (or a constant) and the variance of a GARCH recursion.
