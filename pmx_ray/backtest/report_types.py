@@ -10,6 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pmx_ray.errors import DataError
+from pmx_ray.lake import FolderStore
+from pmx_ray.lake.blocks import to_parquet
 
 REPORT_VERSION = "1"
 """Bumped when a column of a report table changes its name, type or meaning."""
@@ -151,11 +153,9 @@ class EvaluationReport:
 
     def save(self, folder: Path) -> None:
         """Write ``<table>.parquet`` and, last, ``evaluation.json`` into ``folder``, atomically."""
-        folder.mkdir(parents=True, exist_ok=True)
+        store = FolderStore(folder)
         for name in SCHEMAS:
-            partial = folder / f".{name}.parquet.partial"
-            pq.write_table(getattr(self, name), partial, compression="zstd")
-            partial.replace(folder / f"{name}.parquet")
+            store.replace(f"{name}.parquet", to_parquet(getattr(self, name)))
         document = {
             "schema_version": REPORT_VERSION,
             "baseline": self.baseline,
@@ -188,11 +188,9 @@ class EvaluationReport:
 
 
 def write_json(path: Path, document: Mapping[str, Any]) -> None:
-    """Write ``document`` to ``path`` by rename, sorted and without NaN."""
-    partial = path.with_name(f".{path.name}.partial")
+    """Write ``document`` to ``path``, whole or not at all, sorted and without NaN."""
     text = json.dumps(document, sort_keys=True, indent=1, allow_nan=False)
-    partial.write_text(text + "\n", encoding="utf-8")
-    partial.replace(path)
+    FolderStore(path.parent).replace(path.name, f"{text}\n".encode())
 
 
 def read_json(path: Path) -> dict[str, Any]:
