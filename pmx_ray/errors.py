@@ -6,6 +6,7 @@ PmxError
 │   └── QualityError                the quality gate refused it
 ├── VendorError (RuntimeError)      a data vendor did not answer as documented
 ├── LakeError (RuntimeError)        the block store cannot be read or written
+│   ├── MissingValueError           nothing is stored under a key
 │   └── CorruptBlockError           a stored block does not match its receipt
 ├── LedgerError (RuntimeError)      the ledger's database cannot be used
 └── ClusterError (RuntimeError)     the Ray cluster cannot run what was asked
@@ -36,6 +37,10 @@ class VendorError(PmxError, RuntimeError):
 
 class LakeError(PmxError, RuntimeError):
     """The block store cannot be read or written."""
+
+
+class MissingValueError(LakeError):
+    """Nothing is stored under a key."""
 
 
 class CorruptBlockError(LakeError):

@@ -1,1 +1,29 @@
 """Content-addressed blocks, in a folder or on S3."""
+
+from pmx_ray.lake.blocks import (
+    Receipt,
+    find_receipts,
+    known_blocks,
+    load_receipts,
+    read_block,
+    verify,
+    write_block,
+)
+from pmx_ray.lake.folder import FolderStore
+from pmx_ray.lake.objects import ObjectStore
+from pmx_ray.lake.opening import open_store
+from pmx_ray.lake.store import BlockStore
+
+__all__ = [
+    "BlockStore",
+    "FolderStore",
+    "ObjectStore",
+    "Receipt",
+    "find_receipts",
+    "known_blocks",
+    "load_receipts",
+    "open_store",
+    "read_block",
+    "verify",
+    "write_block",
+]
