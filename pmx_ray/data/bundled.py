@@ -16,6 +16,7 @@ import pandas as pd
 
 from pmx_ray.data.calendar import TARGET, calendar_sessions
 from pmx_ray.data.quality import GatePolicy
+from pmx_ray.data.rows import coded
 from pmx_ray.data.selection import Selection
 from pmx_ray.errors import DataError
 from pmx_ray.provenance import library_version
@@ -69,9 +70,11 @@ EQUITY_POLICY = GatePolicy(
         ("RRC", date(1990, 4, 10)),
         # 0.490 to 0.323: a fall by a third that held, in prices already adjusted for splits.
         ("BBY", date(1991, 12, 19)),
+        # 5.370 to 3.630: a profit warning.
+        ("AMD", date(2002, 10, 3)),
     ),
 )
-"""The prices are adjusted, so the jumps that look like splits are none; both were looked at."""
+"""The prices are adjusted, so the jumps that look like splits are none; each was looked at."""
 
 
 def read_bundled(settings: BundledSettings) -> tuple[pd.DataFrame, GatePolicy]:
@@ -144,10 +147,8 @@ def _long(wide: dict[str, pd.DataFrame], *, groups: dict[str, str]) -> pd.DataFr
     n, t = np.nonzero(close.notna().to_numpy().T)
     columns: dict[str, object] = {
         "date": close.index.to_numpy().astype("datetime64[s]")[t],
-        "ticker": pd.Categorical.from_codes(n, categories=list(close.columns)),
-        **{
-            name: table[close.columns].to_numpy(np.float64).T[n, t] for name, table in wide.items()
-        },
+        "ticker": coded(n, list(close.columns)),
+        **{name: table[close.columns].to_numpy(np.float64).T[n, t] for name, table in wide.items()},
         "group": pd.Categorical(np.array([groups[c] for c in close.columns], dtype=object)[n]),
     }
     return pd.DataFrame(columns, index=pd.RangeIndex(1, len(n) + 1))

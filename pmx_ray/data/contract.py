@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pandera.pandas as pa
 
-from pmx_ray._typing import BoolArray
+from pmx_ray._typing import BoolArray, IntArray
 from pmx_ray.config import suggestion
 from pmx_ray.data.calendar import calendar_sessions
 from pmx_ray.data.panel import FIELDS, TICKER
@@ -82,9 +82,9 @@ def check_rows(frame: pd.DataFrame, *, source: str, calendar: str, today: date) 
 @cache
 def contract() -> pa.DataFrameSchema:
     """Return the pandera schema of long rows, column by column."""
-    finite_price = pa.Check(lambda s: _finite(s) & (s.to_numpy() > 0), name="price", **_FIRST)
-    finite_field = pa.Check(lambda s: _finite(s) & (s.to_numpy() > 0), name="field", **_FIRST)
-    finite_volume = pa.Check(lambda s: _finite(s) & (s.to_numpy() >= 0), name="volume", **_FIRST)
+    finite_price = pa.Check(lambda s: _finite(s) & (s > 0), name="price", **_FIRST)
+    finite_field = pa.Check(lambda s: _finite(s) & (s > 0), name="field", **_FIRST)
+    finite_volume = pa.Check(lambda s: _finite(s) & (s >= 0), name="volume", **_FIRST)
     columns = {
         "date": pa.Column(nullable=False),
         "ticker": pa.Column(checks=pa.Check(_ticker_is_name, name="ticker", **_FIRST)),
@@ -103,15 +103,16 @@ def _optional(dtype: type, check: pa.Check) -> pa.Column:
     return pa.Column(dtype, check, required=False, nullable=True)
 
 
-def _finite(values: "pd.Series[float]") -> BoolArray:
-    return np.isfinite(values.to_numpy())
+def _finite(values: "pd.Series[float]") -> "pd.Series[bool]":
+    finite: BoolArray = np.isfinite(values.to_numpy())
+    return pd.Series(finite, index=values.index)
 
 
-def _ticker_is_name(tickers: "pd.Series[Any]") -> BoolArray:
+def _ticker_is_name(tickers: "pd.Series[Any]") -> "pd.Series[bool]":
     # Each distinct ticker is matched once; code -1 is a missing one.
     names = [*tickers.cat.categories, ""]
-    good = np.array([bool(TICKER.fullmatch(str(name))) for name in names])
-    return good[tickers.cat.codes.to_numpy()]
+    good: BoolArray = np.array([bool(TICKER.fullmatch(str(name))) for name in names])
+    return pd.Series(good[tickers.cat.codes.to_numpy()], index=tickers.index)
 
 
 def _first_failure(frame: pd.DataFrame, failures: pd.DataFrame, source: str) -> str:
@@ -119,9 +120,9 @@ def _first_failure(frame: pd.DataFrame, failures: pd.DataFrame, source: str) -> 
     if broken.empty:  # a column of the wrong type: no row to name
         first = failures.iloc[0]
         return f"{source}: column '{first['column']}': {first['check']} failed"
-    first = broken.loc[broken["index"].astype("int64").idxmin()]
+    first = broken.iloc[int(broken["index"].astype("int64").argmin())]
     row, column, check = int(first["index"]), str(first["column"]), str(first["check"])
-    value = frame.at[row, column]
+    value: Any = frame.at[row, column]
     if column == "group":
         check = "group"
     if check == "not_nullable":
@@ -133,23 +134,25 @@ def _first_failure(frame: pd.DataFrame, failures: pd.DataFrame, source: str) -> 
 
 
 def _place(frame: pd.DataFrame, row: int) -> str:
-    ticker, day = frame.at[row, "ticker"], frame.at[row, "date"]
-    return f"row {row}, ticker {ticker!s:.40}, {pd.Timestamp(day).date()}"
+    ticker: Any = frame.at[row, "ticker"]
+    day: Any = frame.at[row, "date"]
+    shown = "(none)" if pd.isna(ticker) else f"{ticker:.40}"
+    return f"row {row}, ticker {shown}, {day.date()}"
 
 
 def _check_dates(frame: pd.DataFrame, *, source: str, calendar: str, today: date) -> None:
     days = frame["date"].to_numpy().astype("datetime64[D]")
     future = days > np.datetime64(today, "D")
     if future.any():
-        row = int(frame.index[future.argmax()])
+        row = int(frame.index[int(future.argmax())])
         raise QualityError(
             f"{source}: {_place(frame, row)}: a future row, today is {today}; remove it"
         )
     sessions = calendar_sessions(calendar)
-    place = np.minimum(np.searchsorted(sessions, days), len(sessions) - 1)
+    place: IntArray = np.minimum(np.searchsorted(sessions, days), len(sessions) - 1)
     off = sessions[place] != days
     if off.any():
-        row = int(frame.index[off.argmax()])
+        row = int(frame.index[int(off.argmax())])
         raise QualityError(
             f"{source}: {_place(frame, row)}: not a session of calendar {calendar} "
             f"({off.sum()} such rows); remove it or name the right calendar"

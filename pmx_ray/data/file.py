@@ -13,11 +13,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import Field
 
-from pmx_ray._typing import DateArray
+from pmx_ray._typing import DateArray, FloatArray
 from pmx_ray.config import suggestion
 from pmx_ray.data.contract import OPTIONAL, REQUIRED, check_columns
 from pmx_ray.data.panel import FIELDS
 from pmx_ray.data.quality import GatePolicy, QuarantinePolicy
+from pmx_ray.data.rows import coded
 from pmx_ray.data.selection import Selection
 from pmx_ray.errors import DataError, QualityError, SettingsError
 
@@ -26,7 +27,9 @@ NUMBERS = ("close", *FIELDS)
 EMPTY = ("", "NaN", "nan", "NA", "N/A", "null", "NULL", "None")
 """What a CSV cell may hold instead of a number. A ticker of that name stays a ticker."""
 
-DAY = re.compile(r"(\d{4}-\d{2}-\d{2})(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?)?(Z|[+-]\d{2}:?\d{2})?")
+DAY = re.compile(
+    r"(\d{4}-\d{2}-\d{2})(?:[T ]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?)?(Z|[+-]\d{2}:?\d{2})?"
+)
 
 
 class FileSettings(Selection):
@@ -150,9 +153,10 @@ def _numbers(column: "pd.Series[float]", path: Path) -> "pd.Series[float]":
     numbers = pd.to_numeric(column, errors="coerce")
     bad = numbers.isna() & column.notna()
     if bad.any():
-        row = bad.idxmax()
+        at = int(bad.to_numpy().argmax())
         raise QualityError(
-            f"{path}: row {row}: {column.name} was {str(column[row])!r:.60}; it must be a number "
+            f"{path}: row {column.index[at]}: {column.name} was {str(column.iloc[at])!r:.60}; "
+            "it must be a number "
             "with a decimal point and no other mark"
         )
     return numbers.astype(np.float64)
@@ -200,17 +204,19 @@ def _arrow_days(column: pa.ChunkedArray, index: pd.RangeIndex, path: Path) -> Da
         raise QualityError(f"{path}: row {row}: date was empty; give every row its date")
     if pa.types.is_timestamp(kind) and kind.tz is not None:
         column = pc.local_timestamp(column)  # the day as the exchange writes it
-    return column.cast(pa.date32()).to_numpy().astype("datetime64[s]")
+    days: DateArray = column.cast(pa.date32()).to_numpy().astype("datetime64[s]")
+    return days
 
 
-def _arrow_numbers(column: pa.ChunkedArray, name: str, path: Path) -> np.ndarray:
+def _arrow_numbers(column: pa.ChunkedArray, name: str, path: Path) -> FloatArray:
     kind = column.type
     if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
         raise QualityError(f"{path}: column '{name}' holds {kind}; give numbers")
-    return column.cast(pa.float64(), safe=False).to_numpy()
+    numbers: FloatArray = column.cast(pa.float64(), safe=False).to_numpy()
+    return numbers
 
 
-def _arrow_names(column: pa.ChunkedArray, name: str, path: Path) -> pd.Categorical:
+def _arrow_names(column: pa.ChunkedArray, name: str, path: Path) -> "pd.Categorical[str]":
     kind = column.type
     if pa.types.is_dictionary(kind):
         column, kind = column.cast(kind.value_type), kind.value_type
@@ -218,4 +224,4 @@ def _arrow_names(column: pa.ChunkedArray, name: str, path: Path) -> pd.Categoric
         raise QualityError(f"{path}: column '{name}' holds {kind}; give text")
     encoded = column.combine_chunks().dictionary_encode()
     codes = encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False)
-    return pd.Categorical.from_codes(codes, categories=encoded.dictionary.to_pylist())
+    return coded(codes, encoded.dictionary.to_pylist())

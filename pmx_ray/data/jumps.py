@@ -17,7 +17,7 @@ UNIT_TOLERANCE = 0.15
 """Log distance from a power of ten within which a move is a unit error, whatever follows it."""
 
 MAX_APART = 5
-"""Sessions between two prices up to which their ratio is judged; further apart, time explains it."""
+"""Sessions between two prices up to which their ratio is judged; time explains it further apart."""
 
 REVERT_WITHIN = 5
 """Prices after a jump that are looked at for a return to the old level."""
@@ -75,13 +75,11 @@ def find_jumps(
     power, is_unit = _near_power_of_ten(size)
     factor, is_split = _near_split(size) if splits else (np.ones(len(at)), np.zeros(len(at), bool))
     is_split &= ~_reverts(ticker, log_close, at)
-    reasons = [
-        _split_reason(size[j], factor[j])
-        if is_split[j]
-        else f"looks like a wrong unit: {'up' if power[j] > 0 else 'down'} {10.0 ** abs(power[j]):g}x"
-        for j in np.flatnonzero(is_split | is_unit)
-    ]
     found = is_split | is_unit
+    reasons = [
+        _split_reason(size[j], factor[j]) if is_split[j] else _unit_reason(power[j])
+        for j in np.flatnonzero(found)
+    ]
     return Jumps(at[found], np.exp(size[found]), tuple(reasons))
 
 
@@ -124,3 +122,7 @@ def _split_reason(size: float, factor: float) -> str:
     if size < 0:
         return f"looks like an unadjusted split {whole}:{part}"
     return f"looks like an unadjusted reverse split {part}:{whole}"
+
+
+def _unit_reason(power: int) -> str:
+    return f"looks like a wrong unit: {10.0 ** abs(power):g}x {'up' if power > 0 else 'down'}"

@@ -1,9 +1,11 @@
 """Long rows and the panel they spread to: one row a price against one array an axis pair."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
-from pmx_ray._typing import BoolArray, FloatArray
+from pmx_ray._typing import BoolArray, FloatArray, IntArray
 from pmx_ray.data.calendar import sessions_between
 from pmx_ray.data.panel import FIELDS, Panel
 
@@ -13,7 +15,7 @@ def long_rows(panel: Panel) -> pd.DataFrame:
     n, t = np.nonzero(~np.isnan(panel.close))
     rows: dict[str, object] = {
         "date": panel.sessions[t].astype("datetime64[s]"),
-        "ticker": pd.Categorical.from_codes(n, categories=list(panel.tickers)),
+        "ticker": coded(n, panel.tickers),
         "close": panel.close[n, t],
     }
     for name in FIELDS:
@@ -23,6 +25,11 @@ def long_rows(panel: Panel) -> pd.DataFrame:
     if panel.groups is not None:
         rows["group"] = pd.Categorical(np.array(panel.groups, dtype=object)[n])
     return pd.DataFrame(rows, index=pd.RangeIndex(1, len(n) + 1))
+
+
+def coded(codes: IntArray, names: Sequence[str]) -> "pd.Categorical[str]":
+    """Return the names that ``codes`` point at, shape (R,); -1 is a missing one."""
+    return pd.Categorical.from_codes(codes, categories=pd.Index(list(names)))
 
 
 def build_panel(frame: pd.DataFrame, calendar: str) -> Panel:
