@@ -65,7 +65,8 @@ class SamossaSettings(Settings):
         What shares one recurrence: all tickers, those of a group, or one (univariate).
     rank : str or int
         Singular values kept: ``donoho`` threshold, 90 % of the ``energy``, a number, or
-        ``whitened``: Donoho's threshold once the autoregressive noise is made white.
+        ``whitened``: Donoho's threshold once the autoregressive noise is made white. The default
+        is 1: the noise of returns is shared by the tickers, and the rules take it for signal.
     shape_ratio : int
         Columns over rows of the Page matrix.
     ar_order : int
@@ -82,7 +83,7 @@ class SamossaSettings(Settings):
     """
 
     scope: Scope = "panel"
-    rank: Literal["donoho", "energy", "whitened"] | Annotated[int, Field(ge=1)] = "donoho"
+    rank: Literal["donoho", "energy", "whitened"] | Annotated[int, Field(ge=1)] = 1
     shape_ratio: Literal[1, 3, 5] = 1
     ar_order: int = Field(default=1, ge=0, le=3)
     difference: bool = True

@@ -6,7 +6,13 @@ import numpy as np
 
 from pmx_ray._typing import FloatArray, IntArray, frozen
 from pmx_ray.kernels.recurrence import error_weights, horizon_errors
-from pmx_ray.kernels.samossa import Model, held_out_errors, held_out_squares, mean_square
+from pmx_ray.kernels.samossa import (
+    Model,
+    held_out_errors,
+    held_out_squares,
+    mean_square,
+    unit_variances,
+)
 
 Z90 = 1.6448536269514722
 """Normal quantile at 0.95: half the width of a 90 % interval in standard deviations."""
@@ -20,8 +26,8 @@ class Calibration:
     ----------
     errors : ndarray of shape (N, V)
         One-step errors on the last V times, of a fit on the times before them.
-    coefficients : ndarray of shape (N, m)
-        Of that fit.
+    early, final : ndarray of shape (N, m)
+        Coefficients of that fit, and of the final one, whose variance is scaled.
     reference : ndarray of shape (N,)
         Mean squared one-step residual of the final fit on the same times, so that calm or stormy
         times cancel.
@@ -30,21 +36,23 @@ class Calibration:
     """
 
     errors: FloatArray
-    coefficients: FloatArray
+    early: FloatArray
+    final: FloatArray
     reference: FloatArray
     cumulative: bool
 
     def __post_init__(self) -> None:
-        for name in ("errors", "coefficients", "reference"):
+        for name in ("errors", "early", "final", "reference"):
             object.__setattr__(self, name, frozen(getattr(self, name), np.float64))
 
     def scale(self, steps: IntArray) -> FloatArray:
         """Return, step by step, squared error over model variance, averaged over series, (H,).
 
-        Steps beyond a quarter of the held-out times have too few origins of their own and take
-        the scale of that quarter; 1 where no error could be seen.
+        Never below 1: few independent long errors fit into a history, and a calm third must not
+        narrow the model's own intervals. Steps beyond a quarter of the held-out times take the
+        scale of that quarter; 1 where no error could be seen.
         """
-        return np.array([_average(ratio, 1.0) for ratio, _ in self._ratios(steps)])
+        return np.array([max(_average(mean, 1.0), 1.0) for mean, _ in self._ratios(steps)])
 
     def coverage(self, steps: IntArray) -> FloatArray:
         """Return the share of held-out errors inside the scaled 90 % interval, (H,); NaN if none.
@@ -63,13 +71,12 @@ class Calibration:
     def _ratios(self, steps: IntArray) -> list[tuple[FloatArray, FloatArray]]:
         """Return, step by step, mean (N,) and all (N, origins) of squared error over variance."""
         capped = np.clip(steps, 1, max(self.errors.shape[1] // 4, 1))
-        n_steps = int(capped.max())
-        weights = error_weights(self.coefficients, n_steps, cumulative=self.cumulative)
-        units = np.cumsum(weights**2, axis=1)
+        weights = error_weights(self.early, int(capped.max()), cumulative=self.cumulative)
+        units = unit_variances(self.final, capped, cumulative=self.cumulative)
         ratios = []
-        for step in capped.tolist():
+        for column, step in enumerate(capped.tolist()):
             errors = horizon_errors(self.errors, weights, step)
-            variance = self.reference * units[:, step - 1]
+            variance = self.reference * units[:, column]
             ratios.append((mean_square(errors) / variance, errors**2 / variance[:, None]))
         return ratios
 
@@ -93,7 +100,7 @@ def calibrate(
     """
     seen = held_out_errors(early, series, n_held_out)
     reference = held_out_squares(final, series, n_held_out)
-    return Calibration(seen, early.coefficients, reference, cumulative)
+    return Calibration(seen, early.coefficients, final.coefficients, reference, cumulative)
 
 
 def _average(values: FloatArray, otherwise: float) -> float:
