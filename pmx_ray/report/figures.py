@@ -9,6 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from pmx_ray._typing import FloatArray
+from pmx_ray.report import typeset
 from pmx_ray.report.view import ReportView
 
 MAX_DRAWN = 12
@@ -125,7 +126,7 @@ def skill_by_step(view: ReportView, name: str) -> go.Figure:
         showgrid=False,
     )
     figure.update_layout(hovermode="closest")
-    figure.update_yaxes(tickformat=_percent_format(view.leaderboard, name))
+    figure.update_yaxes(tickformat=_percent_format(view.leaderboard[name].to_numpy(float)))
     return _with_zero(figure)
 
 
@@ -149,27 +150,30 @@ def loss_by_step(view: ReportView, name: str) -> go.Figure:
 
 
 def rolling_loss(view: ReportView, step: int, name: str) -> go.Figure:
-    """Return the rolling mean of a loss over the last cutoffs; the root of it for ``mse``."""
-    losses = by_cutoff(view, step, name)
-    means = losses.rolling(window(len(losses))).mean()
+    """Return a loss over the last cutoffs, every cell alike; the root of it for ``mse``."""
+    losses, n = by_cutoff(view, step, name), by_cutoff(view, step, "n_common")
+    means = _rolling_mean(losses, n)
     return _lines(view, means.pow(0.5) if name == "mse" else means, hover="%{y:.4~g}")
 
 
 def rolling_skill(view: ReportView, step: int, name: str) -> go.Figure:
-    """Return the rolling skill against the random walk, over the cutoffs that both scored."""
-    losses = by_cutoff(view, step, name)
-    size = window(len(losses))
-    base = losses[view.baseline]
-    skills = {}
-    for spec in losses.columns:
-        both = losses[spec].notna() & base.notna()
-        ratio = (
-            losses[spec].where(both).rolling(size).mean() / base.where(both).rolling(size).mean()
-        )
-        skills[spec] = 1.0 - (np.sqrt(ratio) if name == "mse" else ratio)
-    figure = _lines(view, pd.DataFrame(skills), hover="%{y:+.2%}")
-    figure.update_yaxes(tickformat="+.1~%")
+    """Return the rolling skill against the baseline, over the cutoffs that both scored."""
+    losses, n = by_cutoff(view, step, name), by_cutoff(view, step, "n_common")
+    both = losses.notna().mul(losses[view.baseline].notna(), axis=0)
+    base = pd.DataFrame(dict.fromkeys(losses.columns, losses[view.baseline]))
+    ratio = _rolling_mean(losses.where(both), n) / _rolling_mean(base.where(both), n)
+    skills = 1.0 - (ratio.pow(0.5) if name == "mse" else ratio)
+    figure = _lines(view, skills, hover="%{y:+.2%}")
+    figure.update_yaxes(tickformat=_percent_format(skills.to_numpy(float)))
     return figure
+
+
+def _rolling_mean(losses: pd.DataFrame, n: pd.DataFrame) -> pd.DataFrame:
+    """Return the mean loss over the last cutoffs, weighted by their cells; empty ones count 0."""
+    weights = n.where(losses.notna(), 0.0)
+    size = window(len(losses))
+    total: pd.DataFrame = (losses.fillna(0.0) * weights).rolling(size).sum()
+    return total / weights.rolling(size).sum()
 
 
 def path_of(view: ReportView, step: int, name: str) -> go.Figure:
@@ -232,7 +236,9 @@ def heat_map(view: ReportView, step: int, name: str) -> go.Figure:
             colorscale=[[0, "var(--worse)"], [0.5, "var(--same)"], [1, "var(--better)"]],
             xgap=1,
             ygap=1,
-            texttemplate="%{z:+.1%}",
+            text=[["" if v == 0.0 else typeset.skill(v, 1) for v in row] for row in values],
+            texttemplate="%{text}",
+            textfont={"size": 10},
             hovertemplate="%{y}, %{x}: %{z:+.2%}<extra></extra>",
             colorbar={
                 "orientation": "h",
@@ -243,7 +249,7 @@ def heat_map(view: ReportView, step: int, name: str) -> go.Figure:
                 "y": 1,
                 "yanchor": "bottom",
                 "ypad": 4,
-                "tickformat": "+.1~%",
+                "tickformat": ".1~%",
                 "nticks": 5,
                 "outlinewidth": 0,
                 "tickfont": {"size": 11},
@@ -358,6 +364,5 @@ def _figure() -> go.Figure:
     )
 
 
-def _percent_format(table: pd.DataFrame, name: str) -> str:
-    span = np.nanmax(np.abs(table[name].to_numpy(float)), initial=0.0)
-    return "+.0%" if span > 0.2 else "+.1~%"
+def _percent_format(values: FloatArray) -> str:
+    return ".0%" if np.nanmax(np.abs(values), initial=0.0) > 0.2 else ".1~%"

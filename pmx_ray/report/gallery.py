@@ -67,7 +67,9 @@ def ticker_plots(view: ReportView) -> tuple[Plot, ...]:
 def rolling_plots(view: ReportView) -> tuple[Plot, ...]:
     """Return losses over time, absolute and against the random walk."""
     n = view.cutoffs["cutoff"].nunique()
-    span = f"Each point is over the last {typeset.things(figures.window(n), 'cutoff')}."
+    span = (
+        f"Each point is over the cells of the last {typeset.things(figures.window(n), 'cutoff')}."
+    )
     plots = []
     for column, loss, unit in (("mse", "RMSE", "log return"), ("qlike", "QLIKE", "pure number")):
         plots += [
@@ -105,7 +107,12 @@ def strategy_plots(view: ReportView) -> tuple[Plot, ...]:
             by_step=figures.variants(view, figures.path_of, name),
         )
         for name, title, unit, caption in (
-            ("equity", "Equity", "multiple of the start", "Net of costs; it starts from 1."),
+            (
+                "equity",
+                "Equity",
+                "multiple of the start",
+                "Net of costs, from 1 on; who never trades stays there.",
+            ),
             (
                 "drawdown_frac",
                 "Drawdown",

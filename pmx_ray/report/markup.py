@@ -4,7 +4,7 @@ import html
 from collections.abc import Iterable
 from typing import TypeAlias
 
-VOID = frozenset({"meta", "br", "line", "circle", "rect", "path"})
+VOID = frozenset({"meta", "link", "input", "wbr"})
 """Elements without content."""
 
 

@@ -82,7 +82,7 @@ def render_page(
         tag("meta", charset="utf-8"),
         tag("meta", http_equiv="Content-Security-Policy", content=_policy(scripts)),
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        Markup('<link rel="icon" href="data:,">'),
+        tag("link", rel="icon", href="data:,"),
         tag("title", f"{title}: forecasters against the random walk"),
         tag("style", Markup(_static("page.css"))),
     )
@@ -136,7 +136,10 @@ def _chapters(
         Chapter("rolling", "Over time", "", _gallery(rolling), plots=rolling),
     ]
     if strategy:
-        lead = "Long where the forecast pays for the trade, short where it pays the other way."
+        lead = (
+            "At each cutoff the capital is spread over the tickers: long where the expected move "
+            "pays for the trade, short where it pays the other way, closed at the step."
+        )
         chapters.append(Chapter("strategy", "Strategy", lead, _gallery(strategy), plots=strategy))
     if comparison:
         chapters.append(Chapter("comparison", "Comparison", "", tables.document(comparison)))
@@ -175,7 +178,7 @@ def _verdict(view: ReportView) -> Markup:
     terms = (
         markup(
             tag("dt", f"Step {step}"),
-            tag("dd", *(tag("p", " ".join(verdicts[s][n].sentences)) for s in subjects)),
+            tag("dd", *(_said(verdicts[s][n]) for s in subjects)),
         )
         for n, step in enumerate(view.steps)
     )
@@ -195,6 +198,11 @@ def _verdict(view: ReportView) -> Markup:
     )
 
 
+def _said(verdict: wording.Verdict) -> Markup:
+    answer, *rest = verdict.sentences
+    return tag("p", tag("strong", answer), " ", tag("span", " ".join(rest), class_="rest"))
+
+
 def _contents(chapters: Sequence[Chapter]) -> Markup:
     links = (tag("li", tag("a", chapter.title, href=f"#{chapter.anchor}")) for chapter in chapters)
     return tag("nav", tag("ul", *links), class_="contents", aria_label="Contents")
@@ -205,7 +213,7 @@ def _controls(view: ReportView) -> Markup:
     steps = (
         tag(
             "label",
-            Markup(f'<input type="radio" name="step" value="{step}">'),
+            tag("input", type="radio", name="step", value=str(step)),
             tag("span", str(step)),
         )
         for step in view.steps

@@ -15,7 +15,7 @@ from pmx_ray.stats.catalogue import MEASURES, Measure
 MAX_LISTED = 100
 """Rows of a table that could be of any length; the page says how many more there are."""
 
-GLYPH = (132, 18)
+GLYPH = (110, 18)
 """Width and height of an interval's drawing, pixels."""
 
 
@@ -29,29 +29,29 @@ class Heading:
 
 
 def leaderboard(view: ReportView, step: int, styles: Mapping[str, Style]) -> Markup:
-    """Return the two leaderboard tables of one step: accuracy, then strategy and cells."""
+    """Return the two leaderboard tables of one step: what decides, then the rest."""
     rows = view.at(step)
     n_common = typeset.things(int(rows["n_common"].max()), "common cell")
     n_cutoffs = typeset.things(int(rows["n_cutoffs"].max()), "cutoff")
-    accuracy = [
-        *(
-            _measure(rows, "Price level", name)
-            for name in ("rmse", "mae", "smape", "tracking_error")
-        ),
+    where = f"Step {step}, {n_common} over {n_cutoffs}"
+    trading = "Strategy, net of costs"
+    first = [
+        _measure(rows, "Price level", "rmse"),
         *_skill(rows, "Price level", "skill_rmse"),
         _measure(rows, "Variance", "qlike"),
         *_skill(rows, "Variance", "skill_qlike"),
-        *(
-            _measure(rows, "Distribution", name)
-            for name in ("crps", "pinball", "coverage_50", "coverage_90")
-        ),
-    ]
-    strategy = [
+        *(_measure(rows, "Distribution", name) for name in ("crps", "coverage_50", "coverage_90")),
         Heading("Direction", _title("hit_rate"), _ranged(rows, "hit_rate")),
-        _counts(rows, "Strategy, net of costs", "Trades", "n_trades"),
-        Heading("Strategy, net of costs", _title("profit_factor"), _ranged(rows, "profit_factor")),
+    ]
+    second = [
         *(
-            _measure(rows, "Strategy, net of costs", name)
+            _measure(rows, "Further losses", name)
+            for name in ("mae", "smape", "tracking_error", "pinball")
+        ),
+        _counts(rows, trading, "Trades", "n_trades"),
+        Heading(trading, _title("profit_factor"), _ranged(rows, "profit_factor")),
+        *(
+            _measure(rows, trading, name)
             for name in (
                 "net_return",
                 "max_drawdown_frac",
@@ -59,21 +59,12 @@ def leaderboard(view: ReportView, step: int, styles: Mapping[str, Style]) -> Mar
                 "volatility_adjusted_return",
             )
         ),
-        *(
-            _counts(rows, "Cells", title, name)
-            for title, name in (
-                ("Scored", "n_scored"),
-                ("Failed", "n_failed"),
-                ("Common", "n_common"),
-            )
-        ),
+        _counts(rows, "Cells", "Scored", "n_scored"),
+        _counts(rows, "Cells", "Failed", "n_failed"),
     ]
-    where = f"Step {step}, {n_common} over {n_cutoffs}"
     return markup(
-        _board(
-            view, rows, styles, accuracy, f"{where}: accuracy and skill against the random walk"
-        ),
-        _board(view, rows, styles, strategy, f"{where}: direction, strategy and cells"),
+        _board(view, rows, styles, first, f"{where}: skill, calibration and direction"),
+        _board(view, rows, styles, second, f"{where}: further losses, strategy and cells"),
     )
 
 
@@ -140,7 +131,8 @@ def glossary() -> Markup:
 
 
 def _way(measure: Measure) -> str:
-    unit = "" if measure.unit == "1" else f" Unit: {measure.unit}."
+    units = {"1": "", "fraction": " Unit: %.", "1, annual": " Annual."}
+    unit = units.get(measure.unit, f" Unit: {measure.unit}.")
     match measure.direction:
         case "lower":
             return f"Lower is better.{unit}"
@@ -155,7 +147,7 @@ def document(facts: Mapping[str, object]) -> Markup:
     flat = _flat(facts)
     terms = [(key, _text(value)) for key, value in flat if not _is_table(value)]
     listed = (
-        markup(tag("dt", key.replace("_", " ")), tag("dd", tag("code", text)))
+        markup(tag("dt", key.removeprefix("n_").replace("_", " ")), tag("dd", tag("code", text)))
         for key, text in terms
         if "\n" not in text
     )
@@ -259,7 +251,13 @@ def _name(row: Mapping[str, object], baseline: str, styles: Mapping[str, Style])
             )
         )
     drawing = swatch(styles[spec]) if spec in styles else Markup()
-    return tag("span", drawing, tag("span", str(row["label"])), *flags, class_="table-label")
+    return tag("span", drawing, _breakable(str(row["label"])), *flags, class_="table-label")
+
+
+def _breakable(label: str) -> Markup:
+    """Return a label that a narrow page may break after an underscore."""
+    first, *rest = label.split("_")
+    return tag("span", first, *(markup("_", tag("wbr"), part) for part in rest))
 
 
 def swatch(style: Style) -> Markup:
@@ -292,22 +290,22 @@ def _skill(rows: pd.DataFrame, group: str, name: str) -> tuple[Heading, Heading]
     ends = list(zip(rows[name], rows[f"{name}_low"], rows[f"{name}_high"], strict=True))
     reach = _reach([end for row in ends for end in row[1:]])
     cells = [
-        tag("td", typographic(typeset.skill(value)), _range(typeset.interval(low, high)))
+        tag("td", typeset.skill(value), _range(typeset.interval(low, high)))
         for value, low, high in ends
     ]
     drawings = [
         tag("td", _glyph(value, low, high, reach), class_="glyph-cell") for value, low, high in ends
     ]
-    scale = tag("span", f"±{typeset.percent(reach)}", class_="range")
+    scale = tag("span", f"±{typeset.percent(reach)}", title="an interval at the edge goes on")
     return Heading(group, _title(name), cells), Heading(group, scale, drawings)
 
 
 def _reach(ends: Sequence[float]) -> float:
     """Return the skill at a drawing's edge; a far outlier is cut off, its figures are not."""
-    sizes = np.abs(np.array([end for end in ends if np.isfinite(end)]))
-    if not sizes.size or sizes.max() == 0.0:
+    sizes = np.abs(np.array([end for end in ends if np.isfinite(end) and end != 0.0]))
+    if not sizes.size:
         return 0.01
-    return float(min(sizes.max(), 6 * np.median(sizes) or sizes.max()))
+    return float(min(sizes.max(), 5 * np.quantile(sizes, 0.75)))
 
 
 def _glyph(value: float, low: float, high: float, reach: float) -> Markup:
@@ -355,7 +353,7 @@ def _ranged(rows: pd.DataFrame, name: str) -> list[Markup]:
     for value, low, high in zip(rows[name], rows[f"{name}_low"], rows[f"{name}_high"], strict=True):
         known = not (np.isnan(low) or np.isnan(high))
         ends = f"[{write(low).removesuffix('%')}, {write(high).removesuffix('%')}]" if known else ""
-        cells.append(tag("td", typographic(write(value)), _range(ends)))
+        cells.append(tag("td", write(value), _range(ends)))
     return cells
 
 
@@ -370,16 +368,11 @@ def _title(name: str) -> Markup:
 
 
 def _cell(text: str) -> Markup:
-    return tag("td", typographic(text))
+    return tag("td", text)
 
 
 def _range(text: str) -> Markup:
-    return tag("span", typographic(text), class_="range") if text else Markup()
-
-
-def typographic(text: str) -> str:
-    """Return a number with a true minus sign."""
-    return text.replace("-", "\N{MINUS SIGN}")
+    return tag("span", text, class_="range") if text else Markup()
 
 
 def _plain(caption: str, titles: Sequence[str], rows: Iterable[Sequence[str]]) -> Markup:

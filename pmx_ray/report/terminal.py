@@ -1,6 +1,8 @@
 """The leaderboard on a terminal: one table a step, as many columns as its width can hold."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import pandas as pd
 from rich.cells import cell_len
@@ -19,7 +21,9 @@ LABEL_WIDTH = 28
 """Longest a forecaster's name may be in the table; a longer one loses its middle."""
 
 GAP = 2
-"""Characters that a column takes beside its content."""
+"""Characters between two columns."""
+
+NAME = "forecaster"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +37,7 @@ class Column:
     cells : tuple of str
         One text a row.
     importance : int
-        The column with the lowest importance is the first to go on a narrow terminal.
+        The columns with the highest importance are kept on a narrow terminal.
     """
 
     title: str
@@ -43,7 +47,7 @@ class Column:
     @property
     def width(self) -> int:
         """Characters that the column needs."""
-        return max(cell_len(text) for text in (self.title, *self.cells)) + GAP
+        return max(cell_len(text) for text in (self.title, *self.cells))
 
 
 def leaderboard_tables(report: EvaluationReport, *, width: int = WIDE) -> list[Table]:
@@ -54,43 +58,80 @@ def leaderboard_tables(report: EvaluationReport, *, width: int = WIDE) -> list[T
     report : EvaluationReport
         What was found.
     width : int
-        Characters a line may hold. Columns that do not fit are left out, the least important
-        first, and the caption names them; nothing wraps.
+        Characters a line may hold. Of the columns those that fit are kept, the most important
+        first, the same in every table; nothing wraps.
     """
     view = ReportView.of(report)
-    return [_table(view, step, width) for step in view.steps]
+    layout = _layout(view, width)
+    return [_table(view, step, layout) for step in view.steps]
 
 
 def print_leaderboard(report: EvaluationReport, console: Console) -> None:
-    """Print the leaderboard as wide as ``console`` is."""
-    for table in leaderboard_tables(report, width=console.width):
-        console.print(table)
+    """Print the leaderboard as wide as ``console`` is, and how to read it."""
+    view = ReportView.of(report)
+    layout = _layout(view, console.width)
+    for step in view.steps:
+        console.print(_table(view, step, layout), crop=False)
+        console.print()
+    for note in _notes(view, layout):
+        console.print(Text(note))
 
 
-def _table(view: ReportView, step: int, width: int) -> Table:
+def _layout(view: ReportView, width: int) -> dict[str, int]:
+    """Return the columns shown and the width of each, the same for every step."""
+    widths: dict[str, int] = {}
+    importance: dict[str, int] = {}
+    for step in view.steps:
+        for column in _columns(view.at(step), view.baseline):
+            widths[column.title] = max(column.width, widths.get(column.title, 0))
+            importance[column.title] = max(column.importance, importance.get(column.title, 0))
+    room = width
+    kept: set[str] = set()
+    for title in sorted(widths, key=lambda title: -importance[title]):
+        needed = widths[title] + (GAP if kept else 0)
+        if needed <= room:
+            room -= needed
+            kept.add(title)
+    return {title: widths[title] for title in widths if title in kept}
+
+
+def _table(view: ReportView, step: int, layout: Mapping[str, int]) -> Table:
     rows = view.at(step)
-    names = [_name(row, view.baseline) for row in records(rows)]
-    label = Column("forecaster", tuple(names), 99)
-    columns = _columns(rows)
-    shown = _fitting(columns, width - label.width)
-    left_out = [column.title for column in columns if column not in shown]
+    columns = [column for column in _columns(rows, view.baseline) if column.title in layout]
     table = Table(
-        title=f"Step {step}: {typeset.count(rows['n_common'].max())} common cells",
-        caption=_caption(rows, left_out),
+        title=f"Step {step}: {typeset.things(int(rows['n_common'].max()), 'common cell')}",
         title_justify="left",
-        caption_justify="left",
         box=None,
         pad_edge=False,
         padding=(0, GAP, 0, 0),
-        header_style="bold",
     )
-    table.add_column(label.title, no_wrap=True)
-    for column in shown:
-        table.add_column(column.title, justify="right", no_wrap=True)
+    for column in columns:
+        justify: Literal["left", "right"] = "left" if column.title == NAME else "right"
+        table.add_column(
+            column.title, justify=justify, no_wrap=True, min_width=layout[column.title]
+        )
     for position, spec in enumerate(rows["spec"]):
-        cells = [Text(column.cells[position]) for column in (label, *shown)]
+        cells = [_kept(column.cells[position]) for column in columns]
         table.add_row(*cells, style="dim" if spec == view.baseline else "")
     return table
+
+
+def _kept(text: str) -> Text:
+    """Return a cell in plain characters whose trailing padding rich does not strip."""
+    text = text.replace(typeset.MINUS, "-")
+    return Text(text.replace(" ", "\N{NO-BREAK SPACE}") if text.endswith(" ") else text)
+
+
+def _notes(view: ReportView, layout: Mapping[str, int]) -> list[str]:
+    level = typeset.percent(view.level, 0)
+    notes = [f"= baseline; skill: loss saved against {view.walk} [{level} interval]"]
+    if view.leaderboard["incomplete"].any():
+        notes.append("! incomplete: failed too often, ranked last")
+    titles = [column.title for column in _columns(view.at(view.steps[0]), view.baseline)]
+    left_out = [title for title in titles if title not in layout]
+    if left_out:
+        notes.append(f"too narrow for: {', '.join(left_out)}; see leaderboard.parquet")
+    return notes
 
 
 def _name(row: dict[str, object], baseline: str) -> str:
@@ -102,28 +143,11 @@ def _name(row: dict[str, object], baseline: str) -> str:
     return f"{text} {marks}" if marks else text
 
 
-def _caption(rows: pd.DataFrame, left_out: list[str]) -> str:
-    lines = ["= the baseline; skill is the loss saved against it, with its interval"]
-    if rows["incomplete"].any():
-        lines.append(
-            "! incomplete: failed too often; scored on the common cells it served, ranked last"
-        )
-    if left_out:
-        lines.append(f"left out for width: {', '.join(left_out)}")
-    return "\n".join(lines)
-
-
-def _fitting(columns: list[Column], room: int) -> list[Column]:
-    """Return the most important columns whose widths sum to at most ``room``, in their order."""
-    shown = list(columns)
-    while len(shown) > 1 and sum(column.width for column in shown) > room:
-        shown.remove(min(shown, key=lambda column: column.importance))
-    return shown
-
-
-def _columns(rows: pd.DataFrame) -> list[Column]:
+def _columns(rows: pd.DataFrame, baseline: str) -> list[Column]:
     failed = rows["n_failed"].sum() > 0
+    names = tuple(_name(row, baseline) for row in records(rows))
     return [
+        Column(NAME, names, 99),
         _fixed(rows, "RMSE", "rmse", 12),
         _with_range(rows, "skill", "skill_rmse", 11),
         _fixed(rows, "QLIKE", "qlike", 9),
@@ -150,17 +174,17 @@ def _with_range(rows: pd.DataFrame, title: str, name: str, importance: int) -> C
     signed = name.startswith("skill")
     write = typeset.skill if signed else typeset.percent
     digits = 2 if signed else 1
-    values = (write(value, digits) for value in rows[name])
+    values = [write(value, digits) for value in rows[name]]
     ranges = [
         typeset.interval(low, high, digits, signed=signed)
         for low, high in zip(rows[f"{name}_low"], rows[f"{name}_high"], strict=True)
     ]
-    widest = max(map(len, ranges), default=0)
-    cells = [
-        f"{value} {text:>{widest}}".rstrip() if text else value + " " * bool(widest) + " " * widest
+    first, second = (max(map(len, texts), default=0) for texts in (values, ranges))
+    cells = tuple(  # padded on both sides, so that the values stand below each other
+        f"{value:>{first}} {text:>{second}}" if second else value
         for value, text in zip(values, ranges, strict=True)
-    ]
-    return Column(title, tuple(cells), importance)
+    )
+    return Column(title, cells, importance)
 
 
 def _profit(rows: pd.DataFrame, title: str, importance: int) -> Column:

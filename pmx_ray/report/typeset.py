@@ -7,6 +7,10 @@ DASH = "\N{EN DASH}"
 """Stands for a number that could not be computed."""
 
 
+MINUS = "\N{MINUS SIGN}"
+"""Stands before a negative number; a terminal shows a hyphen in its place."""
+
+
 def fixed(value: float, decimals: int) -> str:
     """Return ``value`` with ``decimals`` digits after the point; an en dash where it is NaN.
 
@@ -18,9 +22,9 @@ def fixed(value: float, decimals: int) -> str:
     if math.isnan(value):
         return DASH
     if math.isinf(value):
-        return "∞" if value > 0 else "-∞"
+        return "∞" if value > 0 else f"{MINUS}∞"
     text = f"{value:.{decimals}f}"
-    return text.removeprefix("-") if float(text) == 0.0 else text
+    return text.removeprefix("-") if float(text) == 0.0 else text.replace("-", MINUS)
 
 
 def count(value: float) -> str:
@@ -34,7 +38,7 @@ def percent(fraction: float, decimals: int = 1) -> str:
     Examples
     --------
     >>> percent(-0.0123), percent(0.91)
-    ('-1.2%', '91.0%')
+    ('−1.2%', '91.0%')
     """
     text = fixed(100.0 * fraction, decimals)
     return text if text == DASH else f"{text}%"
@@ -46,24 +50,24 @@ def skill(fraction: float, decimals: int = 2) -> str:
     Examples
     --------
     >>> skill(0.0123), skill(-0.00304), skill(0.0)
-    ('+1.23%', '-0.30%', '0.00%')
+    ('+1.23%', '−0.30%', '0.00%')
     """
     text = percent(fraction, decimals)
     zero = text == percent(0.0, decimals)
-    return text if zero or text == DASH or text.startswith("-") else f"+{text}"
+    return text if zero or text == DASH or text.startswith(MINUS) else f"+{text}"
 
 
 def interval(low: float, high: float, decimals: int = 2, *, signed: bool = True) -> str:
-    """Return an interval of fractions in percent; empty where either end is missing.
+    """Return an interval of fractions in percent; empty where an end is missing or both are 0.
 
     Examples
     --------
     >>> interval(-0.021, 0.004)
-    '[-2.10, +0.40]'
+    '[−2.10, +0.40]'
     >>> interval(0.481, 0.533, 1, signed=False)
     '[48.1, 53.3]'
     """
-    if not (math.isfinite(low) and math.isfinite(high)):
+    if not (math.isfinite(low) and math.isfinite(high)) or low == high == 0.0:
         return ""
     write = skill if signed else percent
     ends = (write(end, decimals).removesuffix("%") for end in (low, high))

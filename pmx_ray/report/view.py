@@ -19,7 +19,7 @@ class ReportView:
     steps : tuple of int
         Steps that were scored, ascending.
     specs : tuple of str
-        Spec ids: the baseline, then by rank at the first step, then by label.
+        Spec ids: the baseline, then the others, best first at the first step.
     labels : dict of str to str
         Spec id to the name a person knows it by.
     baseline : str
@@ -43,7 +43,7 @@ class ReportView:
     def of(cls, report: EvaluationReport) -> Self:
         """Return the view of ``report``."""
         board = report.leaderboard.to_pandas()
-        first = board.sort_values(["step", "rank", "label"], kind="stable").drop_duplicates("spec")
+        first = board.sort_values("step", kind="stable").drop_duplicates("spec")
         others = [str(spec) for spec in first["spec"] if spec != report.baseline]
         return cls(
             leaderboard=board,
@@ -65,9 +65,8 @@ class ReportView:
         return "the random walk" if label == "random_walk" else label
 
     def at(self, step: int) -> pd.DataFrame:
-        """Return the leaderboard of one step, best rank first."""
-        rows = self.leaderboard[self.leaderboard["step"] == step]
-        return rows.sort_values(["rank", "label"], kind="stable")
+        """Return the leaderboard of one step, best first, as the report orders it."""
+        return self.leaderboard[self.leaderboard["step"] == step]
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:

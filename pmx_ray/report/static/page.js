@@ -39,7 +39,7 @@
     const width = printing ? PRINT_WIDTH : plot.clientWidth;
     for (const trace of figure.data) {
       if (trace.legendgroup) trace.visible = !hidden.has(trace.legendgroup);
-      if (trace.texttemplate && width < 90 * trace.x.length + 90) delete trace.texttemplate;
+      if (trace.texttemplate && width < 62 * trace.x.length + 80) delete trace.texttemplate;
     }
     if (figure.layout.height) plot.style.height = `${figure.layout.height}px`;
     figure.layout.width = printing ? PRINT_WIDTH : undefined;
