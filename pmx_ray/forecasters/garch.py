@@ -250,7 +250,7 @@ def _guard(parameters: GarchParameters, mean_square: float) -> Failure | None:
         "omega": parameters.omega <= ON_BOUND * mean_square,
         "alpha": min(bad_news) <= ON_BOUND,
         "beta": min(parameters.beta) <= ON_BOUND,
-        "nu": parameters.nu is not None and not low + 1e-3 < parameters.nu < high - 1e-3,
+        "nu": parameters.nu is not None and not 1.001 * low < parameters.nu < 0.99 * high,
     }
     names = [name for name, on in on_bound.items() if on]
     if names:

@@ -51,14 +51,19 @@ class Observed:
     ahead: FloatArray
 
 
+def observed_changes(order: SarimaOrder, seen: Observed) -> FloatArray:
+    """Return the differenced levels, (T,), NaN where a level or a column they need is missing."""
+    changes = difference(seen.levels, order.polynomial)
+    changes[np.isnan(seen.columns).any(axis=1)] = np.nan
+    return changes
+
+
 def state_space(order: SarimaOrder, seen: Observed, *, constant: bool) -> Any:
     """Return the statsmodels model of the differenced series; it treats NaN as missing."""
     from statsmodels.tsa.statespace.sarimax import SARIMAX  # noqa: PLC0415 - a second of start-up
 
-    changes = difference(seen.levels, order.polynomial)
-    changes[np.isnan(seen.columns).any(axis=1)] = np.nan
     return SARIMAX(
-        changes,
+        observed_changes(order, seen),
         exog=np.nan_to_num(seen.columns) if seen.columns.shape[1] else None,
         order=order.arma,
         seasonal_order=order.seasonal_arma,

@@ -8,11 +8,12 @@ back to the level, so that a missing price costs the changes that need it and no
 
 import warnings
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
+from pmx_ray._typing import FloatArray
 from pmx_ray.config import Settings
 from pmx_ray.data.panel import Panel
 from pmx_ray.features.exogenous import exogenous, feature
@@ -40,6 +41,7 @@ from pmx_ray.forecasters.sarima_filter import (
     Observed,
     SarimaxParameters,
     forecast_level,
+    observed_changes,
     state_space,
 )
 
@@ -119,6 +121,10 @@ class SarimaxSettings(Settings):
             raise ValueError(
                 f"seasonal_order was {self.seasonal_order}; each must be 0 to {MAX_SEASONAL}"
             )
+        if self.seasonal_period is not None and max(p, q) >= self.seasonal_period:
+            raise ValueError(
+                f"order was {self.order}; p and q must be < seasonal_period {self.seasonal_period}"
+            )
         return self
 
 
@@ -149,13 +155,13 @@ def estimate(history: Panel, settings: SarimaxSettings) -> SarimaxParameters | F
     if isinstance(order, Failure):
         return order
     constant = has_constant(settings.trend, (order.d, order.seasonal_d))
+    failure = unidentified(observed_changes(order, seen), seen.columns, constant=constant)
+    if failure is not None:
+        return failure
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # starting values and convergence; the flag is read below
-        model = state_space(order, seen, constant=constant)
-        failure = _unidentified(model, constant=constant)
-        if failure is not None:
-            return failure
         try:
+            model = state_space(order, seen, constant=constant)
             result = model.fit(disp=0, maxiter=MAX_ITERATIONS, cov_type="none")
         except (ValueError, np.linalg.LinAlgError) as error:
             detail = " ".join(str(error).split())[:150]
@@ -186,21 +192,27 @@ def _order(seen: Observed, settings: SarimaxSettings) -> SarimaOrder | Failure:
     )
 
 
-def _unidentified(model: Any, *, constant: bool) -> Failure | None:
-    """Return why the coefficients cannot be told apart, or None."""
-    present = ~np.isnan(model.endog[:, 0])
+def unidentified(changes: FloatArray, columns: FloatArray, *, constant: bool) -> Failure | None:
+    """Return why coefficients cannot be told apart from these data, or None.
+
+    Parameters
+    ----------
+    changes : ndarray of shape (T,)
+        NaN where missing.
+    columns : ndarray of shape (T, K)
+        Exogenous columns.
+    constant : bool
+        Whether a column of ones is estimated beside them.
+    """
+    present = ~np.isnan(changes)
     n_changes = int(present.sum())
     if n_changes < MIN_RETURNS:
         return Failure(
             Status.TOO_SHORT,
             f"{n_changes} changes with every price and feature; {MIN_RETURNS} are needed",
         )
-    if model.exog is None:
-        return None
-    columns = model.exog[present]
-    if constant:
-        columns = np.column_stack([columns, np.ones(n_changes)])
-    if np.linalg.matrix_rank(columns) < columns.shape[1]:
+    used = np.column_stack([columns[present], np.ones((n_changes, int(constant)))])
+    if used.shape[1] and np.linalg.matrix_rank(used) < used.shape[1]:
         return Failure(
             Status.NOT_CONVERGED, "exogenous columns are constant or collinear; leave one out"
         )
