@@ -104,7 +104,8 @@ def percentile_interval(draws: FloatArray, *, level: float) -> Interval:
     if 2 * len(known) < len(draws) or len(known) == 0:
         return NO_INTERVAL
     # inverted_cdf never interpolates, so that an infinite draw does not turn into NaN.
-    low, high = np.quantile(known, [0.5 - level / 2, 0.5 + level / 2], method="inverted_cdf")
+    tail = round((1.0 - level) / 2.0, 12)  # 0.025, not 0.02500000000000002
+    low, high = np.quantile(known, [tail, 1.0 - tail], method="inverted_cdf")
     return float(low), float(high)
 
 
