@@ -1,0 +1,92 @@
+"""The tables as they are now. A change here needs a migration: a test compares the two."""
+
+from datetime import UTC, datetime
+
+from sqlalchemy import JSON, BigInteger, CheckConstraint, DateTime, Dialect, ForeignKey, MetaData
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import TypeDecorator
+
+NAMING = {
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ck": "ck_%(table_name)s_%(constraint_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+    "pk": "pk_%(table_name)s",
+}
+"""Names of constraints: a migration can only drop what has a name."""
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """A time with its zone on every backend: SQLite keeps UTC without saying so."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Return ``value`` in UTC, without its zone where the backend has none."""
+        if value is None:
+            return None
+        utc = value.astimezone(UTC)
+        return utc.replace(tzinfo=None) if dialect.name == "sqlite" else utc
+
+    def process_result_value(
+        self,
+        value: datetime | None,
+        dialect: Dialect,  # noqa: ARG002 - SQLAlchemy's signature
+    ) -> datetime | None:
+        """Return ``value`` in UTC with its zone."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Base(DeclarativeBase):
+    """Root of the ledger's tables."""
+
+    metadata = MetaData(naming_convention=NAMING)
+
+
+class RunRow(Base):
+    """One evaluated sweep."""
+
+    __tablename__ = "runs"
+    __table_args__ = (
+        CheckConstraint("n_failed >= 0 AND n_failed <= n_cells", name="counts"),
+        CheckConstraint("status IN ('done', 'partial')", name="status"),
+    )
+
+    sweep_id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    recorded_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+    panel_sha256: Mapped[str]
+    forecast_sha256: Mapped[str]
+    engine_version: Mapped[str]
+    settings: Mapped[dict[str, object]] = mapped_column(JSON)
+    n_cells: Mapped[int] = mapped_column(BigInteger)
+    n_failed: Mapped[int] = mapped_column(BigInteger)
+    status: Mapped[str]
+
+
+class SpecRow(Base):
+    """One forecaster spec, in as many runs as it likes."""
+
+    __tablename__ = "specs"
+
+    spec_id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(index=True)
+    params: Mapped[dict[str, object]] = mapped_column(JSON)
+
+
+class MetricRow(Base):
+    """One figure of one spec at one step of one run; null where it is not defined."""
+
+    __tablename__ = "metrics"
+    __table_args__ = (CheckConstraint("step >= 0", name="step"),)
+
+    sweep_id: Mapped[str] = mapped_column(
+        ForeignKey("runs.sweep_id", ondelete="CASCADE"), primary_key=True
+    )
+    spec_id: Mapped[str] = mapped_column(ForeignKey("specs.spec_id"), primary_key=True, index=True)
+    step: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    measure: Mapped[str] = mapped_column(primary_key=True)
+    value: Mapped[float | None]
