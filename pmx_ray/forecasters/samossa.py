@@ -183,8 +183,8 @@ class FittedSamossa:
     settings=SamossaSettings,
     version="1",
     summary="singular spectrum analysis across tickers, with autoregressive noise",
-    fit_s=3e-4,
-    extend_s=5e-5,
+    fit_s=4e-4,
+    extend_s=1e-4,
     device=_device,
 )
 class Samossa:

@@ -46,13 +46,13 @@ class Calibration:
             object.__setattr__(self, name, frozen(getattr(self, name), np.float64))
 
     def scale(self, steps: IntArray) -> FloatArray:
-        """Return, step by step, squared error over model variance, averaged over series, (H,).
+        """Return, step by step, squared error over model variance, the median over series, (H,).
 
         Never below 1: few independent long errors fit into a history, and a calm third must not
         narrow the model's own intervals. Steps beyond a quarter of the held-out times take the
         scale of that quarter; 1 where no error could be seen.
         """
-        return np.array([max(_average(mean, 1.0), 1.0) for mean, _ in self._ratios(steps)])
+        return np.array([max(_median(mean, 1.0), 1.0) for mean, _ in self._ratios(steps)])
 
     def coverage(self, steps: IntArray) -> FloatArray:
         """Return the share of held-out errors inside the scaled 90 % interval, (H,); NaN if none.
@@ -103,6 +103,6 @@ def calibrate(
     return Calibration(seen, early.coefficients, final.coefficients, reference, cumulative)
 
 
-def _average(values: FloatArray, otherwise: float) -> float:
+def _median(values: FloatArray, otherwise: float) -> float:
     finite = values[np.isfinite(values)]
-    return float(finite.mean()) if finite.size else otherwise
+    return float(np.median(finite)) if finite.size else otherwise
