@@ -155,6 +155,6 @@ def fetch_bars(
                     raise VendorError(f"no vendor has ticker {ticker}: {'; '.join(reasons)}")
     codes = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
     rows = pd.concat(parts, ignore_index=True)
-    rows.insert(1, "ticker", coded(codes, sorted(settings.tickers)))
+    rows["ticker"] = coded(codes, sorted(settings.tickers))
     rows.index = pd.RangeIndex(1, len(rows) + 1)
     return rows, tuple(origins)

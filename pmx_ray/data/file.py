@@ -105,7 +105,6 @@ def _read_csv(path: Path) -> pd.DataFrame:
                 skip_blank_lines=False,  # so that rows keep their line numbers
                 index_col=False,
                 low_memory=False,
-                float_precision="round_trip",
                 encoding="utf-8-sig",
             )
     except (pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDataError) as error:

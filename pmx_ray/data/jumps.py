@@ -20,7 +20,7 @@ MAX_APART = 5
 """Sessions between two prices up to which their ratio is judged; time explains it further apart."""
 
 REVERT_WITHIN = 5
-"""Prices after a jump that are looked at for a return to the old level."""
+"""Prices on either side of a jump that are looked at for a level that did not last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +47,8 @@ def find_jumps(
 ) -> Jumps:
     """Return the moves that look like an unadjusted split or a unit error.
 
-    A split stays, so a move counts as one only if no price in the ``REVERT_WITHIN`` that follow
-    comes back to the old level; a move by a power of ten counts whether or not it does. The
+    A split stays, so a move counts as one only if the ``REVERT_WITHIN`` prices after it do not
+    come back to the old level, nor those before it come from the new one; a move by a power of ten counts whether or not it does. The
     nearer to 1 the split, the closer the ratio must be, because real moves of that size are more
     frequent: 3 % for 3:2 and 2:1, 5 % for 3:1, 8 % from 4:1 on.
 
@@ -107,13 +107,19 @@ def _tolerance(factor: FloatArray) -> FloatArray:
 
 
 def _reverts(ticker: IntArray, log_close: FloatArray, at: IntArray) -> BoolArray:
-    """Return whether a later price is back within a quarter of the jump of the old level, (J,)."""
-    back = np.zeros(len(at), np.bool_)
+    """Return whether the level before or after a jump is left again at once, (J,).
+
+    True where one of the next prices is back within a quarter of the jump of the old level, or one
+    of the prices before was within a quarter of the new one: both edges of a bad tick.
+    """
+    last = len(log_close) - 1
     size = np.abs(log_close[at] - log_close[at - 1])
-    for ahead in range(1, REVERT_WITHIN + 1):
-        later = np.minimum(at + ahead, len(log_close) - 1)
-        same = (at + ahead < len(log_close)) & (ticker[later] == ticker[at])
-        back |= same & (np.abs(log_close[later] - log_close[at - 1]) < 0.25 * size)
+    back = np.zeros(len(at), np.bool_)
+    for away in range(1, REVERT_WITHIN + 1):
+        for edge, other in ((at + away, at - 1), (at - 1 - away, at)):
+            position = np.clip(edge, 0, last)
+            same = (position == edge) & (ticker[position] == ticker[at])
+            back |= same & (np.abs(log_close[position] - log_close[other]) < 0.25 * size)
     return back
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import warnings
 from collections.abc import Iterator
 from datetime import date, timedelta
 from types import ModuleType
@@ -236,7 +237,10 @@ def _loud(yfinance: ModuleType) -> Iterator[None]:
     before = yfinance.config.debug.hide_exceptions
     yfinance.config.debug.hide_exceptions = False
     try:
-        yield
+        with warnings.catch_warnings():
+            # It still sorts and renames in place, which pandas 3 deprecates.
+            warnings.filterwarnings("ignore", "The inplace keyword", DeprecationWarning)
+            yield
     finally:
         yfinance.config.debug.hide_exceptions = before
 

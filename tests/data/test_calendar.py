@@ -1,0 +1,41 @@
+import numpy as np
+import pytest
+
+from pmx_ray.data.bundled import BundledSettings, read_bundled
+from pmx_ray.data.calendar import calendar_sessions, sessions_after, sessions_between
+from pmx_ray.errors import DataError, SettingsError
+
+
+def test_target_sessions_are_the_days_of_every_ecb_fixing() -> None:
+    rows, _ = read_bundled(BundledSettings(name="fx"))
+    fixings = np.unique(rows["date"].to_numpy().astype("datetime64[D]"))
+    sessions = sessions_between("TARGET", fixings[0], fixings[-1])
+    np.testing.assert_array_equal(sessions, fixings)
+    assert len(fixings) > 7000
+
+
+def test_target_when_good_friday_1999_then_open_and_closed_since() -> None:
+    sessions = calendar_sessions("TARGET")
+    assert np.datetime64("1999-04-02") in sessions
+    assert np.datetime64("2000-04-21") not in sessions
+    assert np.datetime64("2031-05-01") not in sessions  # a Thursday
+
+
+def test_target_when_asked_twice_then_registered_once() -> None:
+    assert calendar_sessions("TARGET")[0] == np.datetime64("1999-01-04")
+    assert len(calendar_sessions.__wrapped__("TARGET")) == len(calendar_sessions("TARGET"))
+
+
+def test_sessions_after_christmas_skip_the_holidays() -> None:
+    after = sessions_after("TARGET", np.datetime64("2024-12-24"), 2)
+    assert after.tolist() == [np.datetime64(day).item() for day in ("2024-12-27", "2024-12-30")]
+
+
+def test_calendar_when_unknown_then_suggests() -> None:
+    with pytest.raises(SettingsError, match="calendar 'TARGETT' is unknown; did you mean 'TARGET'"):
+        calendar_sessions("TARGETT")
+
+
+def test_sessions_after_when_the_calendar_ends_then_data_error() -> None:
+    with pytest.raises(DataError, match="has no 5 sessions after 2050-12-30"):
+        sessions_after("TARGET", np.datetime64("2050-12-30"), 5)
