@@ -152,7 +152,7 @@ def search_order(
                 error_action="ignore",
                 suppress_warnings=True,
             )
-        except (ValueError, IndexError, np.linalg.LinAlgError) as error:
+        except (ValueError, IndexError, ArithmeticError, np.linalg.LinAlgError) as error:
             detail = " ".join(str(error).split())[:150]
             return Failure(Status.NOT_CONVERGED, f"order search: {detail}")
     p, _, q = found.order

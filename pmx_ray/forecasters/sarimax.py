@@ -158,14 +158,14 @@ def estimate(history: Panel, settings: SarimaxSettings) -> SarimaxParameters | F
     failure = unidentified(observed_changes(order, seen), seen.columns, constant=constant)
     if failure is not None:
         return failure
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # starting values and convergence; the flag is read below
-        try:
-            model = state_space(order, seen, constant=constant)
+    try:
+        model = state_space(order, seen, constant=constant)  # its import undoes warning filters
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # starting values, convergence; the flag is read below
             result = model.fit(disp=0, maxiter=MAX_ITERATIONS, cov_type="none")
-        except (ValueError, np.linalg.LinAlgError) as error:
-            detail = " ".join(str(error).split())[:150]
-            return Failure(Status.NOT_CONVERGED, f"statsmodels: {detail}")
+    except (ValueError, np.linalg.LinAlgError) as error:
+        detail = " ".join(str(error).split())[:150]
+        return Failure(Status.NOT_CONVERGED, f"statsmodels: {detail}")
     if not (result.mle_retvals["converged"] and np.isfinite(result.params).all()):
         return Failure(Status.NOT_CONVERGED, f"the optimiser gave up on {order}")
     if len(result.arroots) and np.abs(result.arroots).min() <= 1.0 / MAX_INVERSE_ROOT:
