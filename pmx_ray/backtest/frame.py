@@ -1,7 +1,7 @@
 """The forecast frame: one row a cell (split, ticker, spec, cutoff, step), in one Arrow schema."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -121,16 +121,23 @@ def canonical(table: pa.Table) -> pa.Table:
     return table.take(order).combine_chunks()
 
 
-def frame_sha256(parts: Iterable[pa.Table]) -> str:
-    """Return the hash of a whole frame, given its canonical parts, spec by spec in sorted order.
+class FrameDigest:
+    """Hash of a whole frame, fed with its canonical parts, spec by spec in the order of spec ids.
 
     The hash is over values, not over files: it does not depend on how blocks were cut.
     """
-    digest = hashlib.sha256(FRAME_SCHEMA.to_string().encode())
-    for part in parts:
+
+    def __init__(self) -> None:
+        self._digest = hashlib.sha256(FRAME_SCHEMA.to_string().encode())
+
+    def update(self, part: pa.Table) -> None:
+        """Add the next part."""
         for name in FRAME_SCHEMA.names:
-            digest.update(_column_bytes(part.column(name)))
-    return digest.hexdigest()
+            self._digest.update(_column_bytes(part.column(name)))
+
+    def hexdigest(self) -> str:
+        """Return the hash of what was added so far; 64 hexadecimal digits."""
+        return self._digest.hexdigest()
 
 
 def _column_bytes(column: pa.ChunkedArray) -> bytes:

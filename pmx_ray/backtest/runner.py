@@ -12,15 +12,16 @@ from pmx_ray.backtest.blocks import WorkBlock
 from pmx_ray.backtest.frame import build_frame, canonical
 from pmx_ray.data.panel import Panel
 from pmx_ray.folds import FoldPlan
-from pmx_ray.forecasters.batch import ForecastBatch, RngAt, forecast_folds
+from pmx_ray.forecasters.batch import ForecastBatch, forecast_folds
 from pmx_ray.forecasters.protocol import QUANTILE_LEVELS, Status
+from pmx_ray.forecasters.registry import ForecasterSpec
 
 
 def run_block(panel: Panel, plan: FoldPlan, block: WorkBlock) -> pa.Table:
     """Return the forecast frame of ``block``; the same bits wherever and however often it runs.
 
-    Numerical libraries are held to one thread, so that sums are taken in one order. A forecaster
-    gets the sessions up to the last one its folds may see; what is scored is added afterwards.
+    A forecaster gets the sessions up to the last one its folds may see; what is scored is added
+    afterwards.
 
     Parameters
     ----------
@@ -37,17 +38,33 @@ def run_block(panel: Panel, plan: FoldPlan, block: WorkBlock) -> pa.Table:
         Rows of ``FRAME_SCHEMA``, canonically sorted; a failed fit is a row with a status.
     """
     folds, first = _own_folds(plan, block)
-    forecaster = block.spec.build()
     seen = int(max(folds.train_stop.max(), folds.cutoff.max() + 1))
     parts = []
+    for scope in block.scopes:
+        prices = panel.select(scope).window(first, first + folds.last_read + 1)
+        batch = forecast_scope(prices.window(0, seen), folds, block.spec, seed=block.seed)
+        parts.append(build_frame(block.spec.id, prices, folds, batch))
+    return canonical(pa.concat_tables(parts))
+
+
+def forecast_scope(
+    prices: Panel, folds: FoldPlan, spec: ForecasterSpec, *, seed: int
+) -> ForecastBatch:
+    """Return the forecasts of ``spec`` for the tickers of one scope.
+
+    Numerical libraries are held to one thread, so that sums are taken in one order. Each fit draws
+    from a generator seeded with (seed, spec, tickers, last train session, split) and nothing else.
+    """
+
+    def rng_at(fold: int) -> np.random.Generator:
+        last = prices.sessions[int(folds.train_stop[fold]) - 1]
+        key = f"{seed}|{spec.id}|{prices.tickers}|{last}|{folds.split[fold]}"
+        digest = hashlib.sha256(key.encode()).digest()
+        return np.random.default_rng(int.from_bytes(digest[:16], "little"))
+
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # libraries warn of what the status column reports
-        for scope in block.scopes:
-            prices = panel.select(scope).window(first, first + folds.last_read + 1)
-            rng_at = _rng_at(block, prices, folds)
-            batch = forecast_folds(forecaster, prices.window(0, seen), folds, rng_at)
-            parts.append(build_frame(block.spec.id, prices, folds, batch))
-    return canonical(pa.concat_tables(parts))
+        return forecast_folds(spec.build(), prices, folds, rng_at)
 
 
 def failed_block(
@@ -77,15 +94,3 @@ def _own_folds(plan: FoldPlan, block: WorkBlock) -> tuple[FoldPlan, int]:
     folds = plan[block.first : block.stop]
     first = folds.first_seen
     return folds.shifted(first), first
-
-
-def _rng_at(block: WorkBlock, prices: Panel, folds: FoldPlan) -> RngAt:
-    """Seed each fit from (seed, spec, tickers, last train session, split), nothing else."""
-
-    def rng_at(fold: int) -> np.random.Generator:
-        last = prices.sessions[int(folds.train_stop[fold]) - 1]
-        key = f"{block.seed}|{block.spec.id}|{prices.tickers}|{last}|{folds.split[fold]}"
-        digest = hashlib.sha256(key.encode()).digest()
-        return np.random.default_rng(int.from_bytes(digest[:16], "little"))
-
-    return rng_at

@@ -12,6 +12,7 @@ from pmx_ray.config import Settings, override, parse, read_yaml
 from pmx_ray.data.sources import PanelSettings
 from pmx_ray.errors import SettingsError
 from pmx_ray.folds import FoldSettings
+from pmx_ray.forecasters.protocol import Status
 from pmx_ray.forecasters.registry import ForecasterSpec, load_families
 from pmx_ray.provenance import ENGINE_VERSION, canonical_json, sha256_hex
 
@@ -24,13 +25,14 @@ class ExecutionSettings(Settings):
 
     Attributes
     ----------
-    workers, gpu_workers : int
-        Ray actors with one CPU each, and with ``gpus_per_worker`` GPUs each for the forecasters
-        whose engine uses one.
+    workers : int, optional
+        Ray actors with one CPU each; as many as the cluster's CPUs unless given.
+    gpu_workers : int
+        Ray actors with ``gpus_per_worker`` GPUs each, for the forecasters whose engine uses one.
     gpus_per_worker : float
         GPUs, or a share of one, that each GPU worker holds.
-    labels : mapping of str to str
-        Ray node labels that a worker's node must carry.
+    labels, gpu_labels : mapping of str to str
+        Ray node labels that the node of a worker, or of a GPU worker, must carry.
     in_flight : int
         Blocks queued at a worker.
     max_attempts : int
@@ -39,10 +41,11 @@ class ExecutionSettings(Settings):
         Bounds of a work block; sized by predicted cost unless given.
     """
 
-    workers: int = Field(default=2, ge=1)
+    workers: int | None = Field(default=None, ge=1)
     gpu_workers: int = Field(default=0, ge=0)
     gpus_per_worker: float = Field(default=1.0, gt=0)
     labels: dict[str, str] = Field(default_factory=dict)
+    gpu_labels: dict[str, str] = Field(default_factory=dict)
     in_flight: int = Field(default=2, ge=1)
     max_attempts: int = Field(default=3, ge=1)
     folds_per_block: int | None = Field(default=None, ge=1)
@@ -70,6 +73,10 @@ class SweepSettings(Settings):
         Modules that register forecasters of your own.
     seed : int
         Root of every random draw.
+    accepted_failures : tuple of Status
+        Statuses of failed cells that are a finding rather than an accident, e.g. ``explosive`` for
+        a GARCH fit at a unit root. They are counted and shown like any other, but the command
+        then ends with 0 and not with 3.
     lake, ledger : str, optional
         Where blocks and records are kept: a folder or ``s3://bucket/prefix``, and an SQLAlchemy
         URL. By default beside the sweep folders.
@@ -83,6 +90,7 @@ class SweepSettings(Settings):
     execution: ExecutionSettings = ExecutionSettings()
     plugins: tuple[str, ...] = ()
     seed: int = Field(default=0, ge=0)
+    accepted_failures: tuple[Status, ...] = ()
     lake: str | None = None
     ledger: str | None = None
 

@@ -1,0 +1,54 @@
+"""Carry blocks out: the one way a block reaches the lake, and the executor without a cluster."""
+
+import platform
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from pmx_ray.backtest.blocks import WorkBlock
+from pmx_ray.backtest.runner import n_failed, run_block
+from pmx_ray.data.panel import Panel
+from pmx_ray.folds import FoldPlan
+from pmx_ray.lake import BlockStore, Receipt, write_block
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A block that is over: its receipt, or why it was quarantined."""
+
+    block: WorkBlock
+    receipt: Receipt | None
+    reason: str | None = None
+
+
+def compute_block(
+    panel: Panel,
+    plan: FoldPlan,
+    block: WorkBlock,
+    *,
+    store: BlockStore,
+    node: str,
+    attempt: int = 1,
+) -> Receipt:
+    """Run ``block``, write it to the lake and return its receipt; repeating it changes nothing."""
+    started = time.perf_counter()
+    table = run_block(panel, plan, block)
+    seconds = round(time.perf_counter() - started, 4)
+    return write_block(
+        store,
+        block.id,
+        table,
+        failed=n_failed(table),
+        seconds=seconds,
+        node=node,
+        attempt=attempt,
+    )
+
+
+def run_in_process(
+    panel: Panel, plan: FoldPlan, blocks: Sequence[WorkBlock], *, store: BlockStore
+) -> Iterator[Settled]:
+    """Compute ``blocks`` one after the other in this process."""
+    for block in blocks:
+        receipt = compute_block(panel, plan, block, store=store, node=platform.node())
+        yield Settled(block, receipt)

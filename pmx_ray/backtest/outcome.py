@@ -1,0 +1,198 @@
+"""What a sweep found: its evaluation, its comparison, and the document that says where from."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from pmx_ray import __version__
+from pmx_ray.backtest.compare import COMPARISON, Comparison, compare
+from pmx_ray.backtest.evaluate import evaluate
+from pmx_ray.backtest.executor import Settled
+from pmx_ray.backtest.frame import FrameDigest
+from pmx_ray.backtest.report_types import REPORT_VERSION, EvaluationReport
+from pmx_ray.backtest.sweep import Sweep, load_settled, spec_frames, write_text
+from pmx_ray.errors import DataError, SettingsError
+from pmx_ray.forecasters.registry import ForecasterSpec
+from pmx_ray.lake import BlockStore
+from pmx_ray.provenance import ENGINE_VERSION, canonical_json, sha256_hex
+
+PROVENANCE, PAGE = "provenance.json", "report.html"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """An evaluated sweep.
+
+    Attributes
+    ----------
+    report : EvaluationReport
+        Its tables.
+    provenance : mapping
+        What the numbers came from, as JSON.
+    reused : bool
+        Whether it was read from the folder because nothing had changed.
+    """
+
+    report: EvaluationReport
+    provenance: dict[str, Any]
+    reused: bool
+
+
+def evaluate_sweep(sweep: Sweep, store: BlockStore) -> Outcome:
+    """Evaluate the blocks that ``receipts.jsonl`` lists; a no-op where that has been done.
+
+    Raises
+    ------
+    DataError
+        If the sweep has not been run.
+    CorruptBlockError
+        If a block no longer matches its receipt.
+    SettingsError
+        If the baseline is not among the specs.
+    """
+    settled = load_settled(sweep)
+    key = _key(sweep, settled)
+    held = load_provenance(sweep)
+    if held is not None and held["key"] == key:
+        return Outcome(EvaluationReport.load(sweep.folder), held, reused=True)
+    for stale in (PROVENANCE, COMPARISON, PAGE):  # they stand on the report: gone before it changes
+        (sweep.folder / stale).unlink(missing_ok=True)
+    digest = FrameDigest()
+
+    def hashed() -> Iterator[tuple[ForecasterSpec, pa.Table]]:
+        for spec, table in spec_frames(sweep, settled, store):
+            digest.update(table)
+            yield spec, table
+
+    settings = sweep.settings
+    report = evaluate(
+        hashed(),
+        settings.folds.step_size,
+        settings.evaluation,
+        baseline=baseline_id(sweep),
+        seed=settings.seed,
+    )
+    report.save(sweep.folder)
+    provenance = _provenance(sweep, settled, key=key, forecast_sha256=digest.hexdigest())
+    write_text(sweep.folder / PROVENANCE, json.dumps(provenance, indent=1) + "\n")
+    return Outcome(report, provenance, reused=False)
+
+
+def compare_sweep(sweep: Sweep, store: BlockStore) -> Comparison:
+    """Compare every spec with the baseline; a no-op where that has been done.
+
+    Raises
+    ------
+    DataError
+        If the sweep has not been evaluated.
+    """
+    evaluated(sweep)
+    if (sweep.folder / COMPARISON).exists():
+        return Comparison.load(sweep.folder)
+    settings = sweep.settings
+    comparison = compare(
+        spec_frames(sweep, load_settled(sweep), store),
+        settings.folds.step_size,
+        settings.evaluation,
+        baseline=baseline_id(sweep),
+        seed=settings.seed,
+    )
+    comparison.save(sweep.folder)
+    return comparison
+
+
+def load_provenance(sweep: Sweep) -> dict[str, Any] | None:
+    """Return ``provenance.json`` of an evaluated sweep, or None."""
+    path = sweep.folder / PROVENANCE
+    if not path.exists():
+        return None
+    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return document
+
+
+def evaluated(sweep: Sweep) -> tuple[EvaluationReport, dict[str, Any]]:
+    """Return the report and the provenance of a sweep that has been evaluated.
+
+    Raises
+    ------
+    DataError
+        If it has not.
+    """
+    provenance = load_provenance(sweep)
+    if provenance is None:
+        raise DataError(
+            f"{sweep.folder} has not been evaluated; do so with: pmx evaluate {sweep.folder}"
+        )
+    return EvaluationReport.load(sweep.folder), provenance
+
+
+def baseline_id(sweep: Sweep) -> str:
+    """Return the id of the spec that skill is measured against.
+
+    Raises
+    ------
+    SettingsError
+        If no spec has the label ``evaluation.baseline``.
+    """
+    label = sweep.settings.evaluation.baseline
+    for spec in sweep.specs:
+        if spec.label == label:
+            return spec.id
+    known = ", ".join(spec.label for spec in sweep.specs)
+    raise SettingsError(f"evaluation.baseline: no forecaster is labelled '{label}'; known: {known}")
+
+
+def _key(sweep: Sweep, settled: Sequence[Settled]) -> str:
+    """Return the hash of everything the evaluation reads."""
+    blocks = [
+        [row.block.id, row.reason if row.receipt is None else row.receipt.sha256] for row in settled
+    ]
+    document = [
+        __version__,
+        REPORT_VERSION,
+        sweep.sweep_id,
+        sweep.settings.evaluation.model_dump(mode="json"),
+        blocks,
+    ]
+    return sha256_hex(canonical_json(document))
+
+
+def _provenance(
+    sweep: Sweep, settled: Sequence[Settled], *, key: str, forecast_sha256: str
+) -> dict[str, Any]:
+    panel, plan = sweep.panel, sweep.plan
+    failed = sum(row.receipt.failed for row in settled if row.receipt is not None)
+    lost = [row for row in settled if row.receipt is None]
+    lost_rows = sum(
+        (row.block.stop - row.block.first) * len(plan.steps) * len(row.block.tickers)
+        for row in lost
+    )
+    return {
+        "key": key,
+        "name": sweep.settings.name,
+        "sweep_id": sweep.sweep_id,
+        "panel_sha256": panel.sha256,
+        "forecast_sha256": forecast_sha256,
+        "engine_version": ENGINE_VERSION,
+        "pmx_version": __version__,
+        "libraries": {k: v for spec in sweep.specs for k, v in spec.libraries.items()},
+        "calendar": panel.calendar,
+        "n_tickers": panel.n_tickers,
+        "n_specs": len(sweep.specs),
+        "first_session": str(panel.sessions[0]),
+        "last_session": str(panel.sessions[-1]),
+        "n_folds": len(plan),
+        "steps": list(plan.steps),
+        "first_cutoff": str(panel.sessions[plan.cutoff[0]]),
+        "last_cutoff": str(panel.sessions[plan.cutoff[-1]]),
+        "purge": plan.purge,
+        "embargo": plan.embargo,
+        "n_cells": sweep.n_cells,
+        "n_failed": failed + lost_rows,
+        "n_quarantined_blocks": len(lost),
+        "quality": sweep.quality,
+        "settings": sweep.settings.as_yaml(),
+    }

@@ -1,0 +1,273 @@
+"""A sweep and its folder: every step reads the folder, writes its artefact, and can run alone.
+
+``settings.yaml panel.parquet quality.json folds.json specs.json`` say what is to be done,
+``receipts.jsonl`` which blocks did it, ``leaderboard.parquet tickers.parquet cutoffs.parquet
+failures.parquet provenance.json`` what came out, ``comparison.json`` how it compares.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import yaml
+
+from pmx_ray.backtest.blocks import BlockPlan, BlockSize, WorkBlock, plan_blocks
+from pmx_ray.backtest.executor import Settled
+from pmx_ray.backtest.frame import FRAME_SCHEMA, canonical
+from pmx_ray.backtest.runner import failed_block
+from pmx_ray.backtest.settings import SweepSettings
+from pmx_ray.clock import Clock
+from pmx_ray.config import parse
+from pmx_ray.data.panel import Panel
+from pmx_ray.data.quality import QualityReport
+from pmx_ray.data.snapshot import load_saved_panel, save_panel
+from pmx_ray.data.sources import load_panel
+from pmx_ray.errors import DataError, SettingsError
+from pmx_ray.folds import FoldPlan, as_json, build_folds, partition
+from pmx_ray.forecasters.protocol import Status
+from pmx_ray.forecasters.registry import ForecasterSpec
+from pmx_ray.lake import BlockStore, Receipt, known_blocks, load_receipts, read_block, verify
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """A sweep ready to run: settings, prices, folds and specs, and the folder that keeps them.
+
+    Attributes
+    ----------
+    folder : Path
+        ``<root>/<name>-<first 12 digits of sweep_id>``.
+    settings : SweepSettings
+        What the user asked for, defaults filled in.
+    panel : Panel
+        The snapshot.
+    quality : mapping
+        The gate's report as JSON.
+    plan : FoldPlan
+        The evaluation partition.
+    specs : tuple of ForecasterSpec
+        What is compared.
+    """
+
+    folder: Path
+    settings: SweepSettings
+    panel: Panel
+    quality: dict[str, Any]
+    plan: FoldPlan
+    specs: tuple[ForecasterSpec, ...]
+
+    @property
+    def sweep_id(self) -> str:
+        """Hash of everything that can change what the sweep finds."""
+        return self.settings.sweep_id(self.panel.sha256)
+
+    @property
+    def n_cells(self) -> int:
+        """Number of rows of the forecast frame."""
+        return len(self.plan) * len(self.plan.steps) * self.panel.n_tickers * len(self.specs)
+
+    @property
+    def lake_url(self) -> str:
+        """Where blocks are kept."""
+        return self.settings.lake or str(self.folder.parent / "lake")
+
+    @property
+    def ledger_url(self) -> str:
+        """Where runs are recorded."""
+        return self.settings.ledger or f"sqlite:///{self.folder.parent / 'ledger.db'}"
+
+
+def prepare(
+    settings: SweepSettings, *, root: Path, clock: Clock, base_dir: Path | None = None
+) -> Sweep:
+    """Load the panel through the quality gate and lay the folds; nothing is written.
+
+    Parameters
+    ----------
+    settings : SweepSettings
+        The sweep.
+    root : Path
+        Folder of the sweep folders.
+    clock : callable
+        Says which rows lie in the future.
+    base_dir : Path, optional
+        What a relative path of the settings is relative to.
+
+    Raises
+    ------
+    SettingsError, DataError
+        If the settings, the data or the folds cannot be used.
+    """
+    panel, quality = load_panel(settings.panel, clock=clock, base_dir=base_dir)
+    specs = settings.specs()
+    sweep_id = settings.sweep_id(panel.sha256)
+    folder = root.resolve() / f"{settings.name}-{sweep_id[:12]}"
+    return Sweep(folder, settings, panel, _quality_json(quality), _folds(settings, panel), specs)
+
+
+def save(sweep: Sweep) -> None:
+    """Write what is to be done into the sweep's folder; a no-op where it is there."""
+    sweep.folder.mkdir(parents=True, exist_ok=True)
+    if not (sweep.folder / "panel.parquet").exists():
+        save_panel(sweep.panel, sweep.folder / "panel.parquet")
+    documents = {
+        "quality.json": sweep.quality,
+        "folds.json": as_json(sweep.plan, sweep.panel.sessions),
+        "specs.json": [
+            {"id": spec.id, "label": spec.label, "name": spec.name, "params": dict(spec.params)}
+            for spec in sweep.specs
+        ],
+    }
+    for name, document in documents.items():
+        write_text(sweep.folder / name, json.dumps(document, indent=1) + "\n")
+    write_text(sweep.folder / "settings.yaml", sweep.settings.as_yaml())
+
+
+def load(folder: Path) -> Sweep:
+    """Return the sweep that ``folder`` holds.
+
+    Raises
+    ------
+    DataError
+        If it is not a sweep folder.
+    """
+    try:
+        written = yaml.safe_load((folder / "settings.yaml").read_text(encoding="utf-8"))
+        quality = json.loads((folder / "quality.json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise DataError(
+            f"{folder} is not a sweep folder (no settings.yaml); make one with: pmx plan SETTINGS"
+        ) from None
+    settings = parse(SweepSettings, written, where=str(folder / "settings.yaml"))
+    specs = settings.specs()
+    panel = load_saved_panel(folder / "panel.parquet")
+    return Sweep(folder.resolve(), settings, panel, quality, _folds(settings, panel), specs)
+
+
+def outline(sweep: Sweep, store: BlockStore) -> tuple[BlockPlan, dict[str, Receipt]]:
+    """Return the blocks of the sweep, and the receipts of those the lake already holds.
+
+    A block counts as held only if its bytes match its receipt; any other is computed again.
+    """
+    execution = sweep.settings.execution
+    size = BlockSize(execution.folds_per_block, execution.tickers_per_block)
+    known = set(known_blocks(store))
+    while True:
+        plan = plan_blocks(
+            sweep.panel,
+            sweep.plan,
+            specs=sweep.specs,
+            seed=sweep.settings.seed,
+            size=size,
+            known=known,
+        )
+        receipts = load_receipts(store, [block.id for block in plan.done])
+        whole = {name for name, receipt in receipts.items() if verify(store, receipt)}
+        torn = {block.id for block in plan.done} - whole
+        if not torn:
+            return plan, receipts
+        known -= torn
+
+
+def save_receipts(sweep: Sweep, settled: Sequence[Settled]) -> None:
+    """Write ``receipts.jsonl``: a line a block, in the order of specs, tickers and folds."""
+    order = {spec.id: n for n, spec in enumerate(sweep.specs)}
+    rows = sorted(settled, key=lambda s: (order[s.block.spec.id], s.block.scopes, s.block.first))
+    lines = (json.dumps(_settled_json(row), sort_keys=True) + "\n" for row in rows)
+    write_text(sweep.folder / "receipts.jsonl", "".join(lines))
+
+
+def load_settled(sweep: Sweep) -> tuple[Settled, ...]:
+    """Return what ``receipts.jsonl`` says of each block.
+
+    Raises
+    ------
+    DataError
+        If the sweep has not been run.
+    """
+    path = sweep.folder / "receipts.jsonl"
+    if not path.exists():
+        raise DataError(f"{sweep.folder} has not been run; run it with: pmx run {sweep.folder}")
+    specs = {spec.id: spec for spec in sweep.specs}
+    with path.open(encoding="utf-8") as lines:
+        return tuple(_settled_from(json.loads(line), specs) for line in lines)
+
+
+def spec_frames(
+    sweep: Sweep, settled: Sequence[Settled], store: BlockStore
+) -> Iterator[tuple[ForecasterSpec, pa.Table]]:
+    """Yield each spec, in the order of ids, with its whole frame; one spec in memory at a time.
+
+    Raises
+    ------
+    CorruptBlockError
+        If a block no longer matches its receipt.
+    """
+    by_spec: dict[str, list[Settled]] = {spec.id: [] for spec in sweep.specs}
+    for row in settled:
+        by_spec[row.block.spec.id].append(row)
+    for spec in sorted(sweep.specs, key=lambda spec: spec.id):
+        parts = [_block_table(sweep, row, store) for row in by_spec[spec.id]]
+        yield spec, canonical(pa.concat_tables(parts))
+
+
+def _block_table(sweep: Sweep, settled: Settled, store: BlockStore) -> pa.Table:
+    if settled.receipt is not None:
+        return read_block(store, settled.receipt, FRAME_SCHEMA)
+    reason = settled.reason or "quarantined"
+    return failed_block(
+        sweep.panel, sweep.plan, settled.block, status=Status.QUARANTINED, reason=reason
+    )
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a small text file whole or not at all."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+def _folds(settings: SweepSettings, panel: Panel) -> FoldPlan:
+    plan = build_folds(panel.sessions, settings.folds)
+    if settings.folds.tuning_end is None:
+        return plan
+    return partition(plan, panel.sessions, settings.folds.tuning_end)[1]
+
+
+def _quality_json(quality: QualityReport) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads(json.dumps(asdict(quality), default=str))
+    return document
+
+
+def _settled_json(settled: Settled) -> dict[str, Any]:
+    block = settled.block
+    return {
+        "block": block.id,
+        "spec": block.spec.id,
+        "scopes": block.scopes,
+        "first": block.first,
+        "stop": block.stop,
+        "seed": block.seed,
+        "predicted_s": block.predicted_s,
+        "receipt": None if settled.receipt is None else asdict(settled.receipt),
+        "reason": settled.reason,
+    }
+
+
+def _settled_from(row: dict[str, Any], specs: dict[str, ForecasterSpec]) -> Settled:
+    if row["spec"] not in specs:
+        raise SettingsError(f"receipts.jsonl names spec {row['spec']}, which settings.yaml lacks")
+    block = WorkBlock(
+        row["block"],
+        specs[row["spec"]],
+        tuple(tuple(scope) for scope in row["scopes"]),
+        row["first"],
+        row["stop"],
+        row["seed"],
+        row["predicted_s"],
+    )
+    receipt = None if row["receipt"] is None else Receipt(**row["receipt"])
+    return Settled(block, receipt, row["reason"])

@@ -1,0 +1,5 @@
+"""The `pmx` command."""
+
+from pmx_ray.cli.app import main
+
+__all__ = ["main"]

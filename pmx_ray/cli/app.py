@@ -1,0 +1,197 @@
+"""The verbs of `pmx`, their options, and how errors become exit codes."""
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from pmx_ray.cli.place import default_root
+from pmx_ray.clock import utc_now
+from pmx_ray.errors import DataError, PmxError, SettingsError
+
+if TYPE_CHECKING:
+    from pmx_ray.backtest.sweep import Sweep
+
+EXIT_FAILED_CELLS, EXIT_BAD_INPUT, EXIT_OTHER = 3, 2, 1
+
+app = typer.Typer(
+    name="pmx",
+    help="Evaluate forecasters by rolling cross-validation, on this machine or on a Ray cluster.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+SettingsPath = Annotated[Path, typer.Argument(help="YAML file of sweep settings.")]
+Folder = Annotated[Path, typer.Argument(help="A sweep folder, as `pmx plan` makes one.")]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", help="Folder of the sweep folders. [default: $PMX_HOME or ./runs]"),
+]
+Assignments = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Override a setting, e.g. --set folds.step_size=5; repeatable."),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        "--address",
+        help="Where blocks run: in-process, local, auto, or HOST:PORT of a Ray cluster. "
+        "[default: $RAY_ADDRESS, else local]",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object a line, for machines.")]
+
+
+@app.command()
+def sweep(
+    settings: SettingsPath,
+    out: Out = None,
+    assignments: Assignments = None,
+    address: Address = None,
+    as_json: Json = False,
+) -> None:
+    """Plan, run, evaluate, compare and report in one go; what is there already is reused."""
+    from pmx_ray.cli import steps  # noqa: PLC0415
+
+    voice = steps.Voice(_console(), as_json)
+    ready = _prepared(settings, out, assignments)
+    store = steps.open_lake(ready)
+    steps.plan_step(voice, ready, store)
+    steps.run_step(voice, ready, store, address=_address(address))
+    steps.evaluate_step(voice, ready, store)
+    steps.compare_step(voice, ready, store)
+    steps.record_step(voice, ready, clock=utc_now)
+    steps.leaderboard_step(voice, ready)
+    steps.report_step(voice, ready)
+    _exit_if_failed(steps.n_unaccepted_failures(voice, ready))
+
+
+@app.command()
+def plan(
+    settings: SettingsPath,
+    out: Out = None,
+    assignments: Assignments = None,
+    as_json: Json = False,
+) -> None:
+    """Make the sweep folder; print cells, cache hits, predicted seconds and memory."""
+    from pmx_ray.cli import steps  # noqa: PLC0415
+
+    ready = _prepared(settings, out, assignments)
+    steps.plan_step(steps.Voice(_console(), as_json), ready, steps.open_lake(ready))
+
+
+@app.command()
+def run(folder: Folder, address: Address = None, as_json: Json = False) -> None:
+    """Compute the blocks that the lake lacks."""
+    from pmx_ray.cli import steps  # noqa: PLC0415
+
+    ready = steps.open_sweep(folder)
+    voice = steps.Voice(_console(), as_json)
+    steps.run_step(voice, ready, steps.open_lake(ready), address=_address(address))
+
+
+@app.command()
+def evaluate(folder: Folder, as_json: Json = False) -> None:
+    """Turn forecasts into losses and measures: leaderboard.parquet, and the ledger's rows."""
+    from pmx_ray.cli import steps  # noqa: PLC0415
+
+    ready, voice = steps.open_sweep(folder), steps.Voice(_console(), as_json)
+    steps.evaluate_step(voice, ready, steps.open_lake(ready))
+    steps.record_step(voice, ready, clock=utc_now)
+    steps.leaderboard_step(voice, ready)
+    _exit_if_failed(steps.n_unaccepted_failures(voice, ready))
+
+
+@app.command()
+def compare(folder: Folder, as_json: Json = False) -> None:
+    """Compare every forecaster with the random walk on identical cells: comparison.json."""
+    from pmx_ray.cli import steps  # noqa: PLC0415
+
+    ready = steps.open_sweep(folder)
+    steps.compare_step(steps.Voice(_console(), as_json), ready, steps.open_lake(ready))
+
+
+@app.command()
+def report(folder: Folder, as_json: Json = False) -> None:
+    """Write report.html from what the folder holds."""
+    from pmx_ray.cli import steps  # noqa: PLC0415
+
+    steps.report_step(steps.Voice(_console(), as_json), steps.open_sweep(folder))
+
+
+@app.command()
+def forecasters(
+    plugins: Annotated[
+        list[str] | None, typer.Option("--plugin", help="Module of your own; repeatable.")
+    ] = None,
+) -> None:
+    """List the registered forecasters with their parameters and defaults."""
+    from pmx_ray.cli import steps  # noqa: PLC0415
+
+    _see_plugins()
+    steps.list_forecasters(_console(), plugins or [])
+
+
+@app.command(name="audit-leaks")
+def audit_leaks(
+    settings: SettingsPath,
+    assignments: Assignments = None,
+    cutoffs: Annotated[int, typer.Option(help="Cutoffs at which the future is overwritten.")] = 3,
+    as_json: Json = False,
+) -> None:
+    """Overwrite the future with noise and demand the same forecasts, bit by bit."""
+    from pmx_ray.cli import steps  # noqa: PLC0415
+
+    ready = _prepared(settings, None, assignments)
+    leaks = steps.audit_step(steps.Voice(_console(), as_json), ready, n_cutoffs=cutoffs)
+    if leaks:
+        raise typer.Exit(EXIT_OTHER)
+
+
+def main() -> None:
+    """Run `pmx`; exit 0 done, 2 bad settings or data, 3 done with failed cells, 1 anything else."""
+    try:
+        app(standalone_mode=True)
+    except PmxError as error:
+        sys.stderr.write(f"pmx: {error}\n")
+        sys.exit(EXIT_BAD_INPUT if isinstance(error, SettingsError | DataError) else EXIT_OTHER)
+    except KeyboardInterrupt:
+        sys.stderr.write("pmx: stopped; finished blocks are kept, the same command goes on\n")
+        sys.exit(EXIT_OTHER)
+
+
+def _prepared(settings: Path, out: Path | None, assignments: list[str] | None) -> "Sweep":
+    from pmx_ray.backtest.settings import load_settings  # noqa: PLC0415
+    from pmx_ray.backtest.sweep import prepare  # noqa: PLC0415
+
+    _see_plugins()
+    return prepare(
+        load_settings(settings, assignments or ()),
+        root=out or default_root(),
+        clock=utc_now,
+        base_dir=settings.resolve().parent,
+    )
+
+
+def _see_plugins() -> None:
+    """Let plugins be imported from the current directory, as `python -m` would."""
+    if str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+
+
+def _address(given: str | None) -> str | None:
+    return given or os.environ.get("RAY_ADDRESS") or None
+
+
+def _console() -> Console:
+    width = None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", "120"))
+    return Console(width=width)
+
+
+def _exit_if_failed(n_failed: int) -> None:
+    if n_failed:
+        raise typer.Exit(EXIT_FAILED_CELLS)

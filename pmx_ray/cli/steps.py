@@ -1,0 +1,266 @@
+"""The steps behind the verbs: each reads the sweep folder, does one thing, and says so."""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from pmx_ray.backtest import sweep as folder_of
+from pmx_ray.backtest.blocks import BlockPlan, WorkBlock
+from pmx_ray.backtest.dispatch import DispatchPolicy
+from pmx_ray.backtest.executor import Settled, run_in_process
+from pmx_ray.backtest.leaks import audit_leaks
+from pmx_ray.backtest.outcome import baseline_id, compare_sweep, evaluate_sweep, evaluated
+from pmx_ray.backtest.record import run_record
+from pmx_ray.backtest.settings import ExecutionSettings
+from pmx_ray.backtest.sweep import Sweep
+from pmx_ray.cli.progress import Progress
+from pmx_ray.clock import Clock
+from pmx_ray.errors import SettingsError
+from pmx_ray.forecasters.registry import load_families
+from pmx_ray.lake import BlockStore, open_store
+from pmx_ray.ledger import open_ledger
+from pmx_ray.remote.token import use_token
+from pmx_ray.report.page import write_page
+from pmx_ray.report.terminal import print_leaderboard
+
+IN_PROCESS = "in-process"
+"""The address that means: no Ray at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Voice:
+    """How the command speaks: to people, or one JSON object a line."""
+
+    console: Console
+    as_json: bool = False
+
+    def say(self, event: str, text: str, **figures: object) -> None:
+        """Print one line: ``text`` for people, ``{"event": event, **figures}`` for machines."""
+        line = json.dumps({"event": event, **figures}, default=str) if self.as_json else text
+        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def open_lake(sweep: Sweep) -> BlockStore:
+    """Return the sweep's block store."""
+    return open_store(sweep.lake_url)
+
+
+def show_plan(voice: Voice, sweep: Sweep, plan: BlockPlan) -> None:
+    """Print cells, cache hits, predicted seconds and memory, spec by spec."""
+    rows = [_plan_row(sweep, plan, spec.id, spec.label) for spec in sweep.specs]
+    totals = {key: sum(row[key] for row in rows) for key in ("cells", "blocks", "cached", "todo_s")}
+    memory = _memory_mib(sweep)
+    if voice.as_json:
+        voice.say("plan", "", specs=rows, **totals, memory_mib=memory, sweep_id=sweep.sweep_id)
+        return
+    table = Table(title=f"{sweep.settings.name}: {_size_line(sweep)}", title_justify="left")
+    table.add_column("forecaster")
+    for heading in ("cells", "blocks", "cached", "predicted core s"):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        table.add_row(
+            row["label"], f"{row['cells']:,}", str(row["blocks"]), str(row["cached"]),
+            f"{row['todo_s']:.1f}",
+        )  # fmt: skip
+    table.add_section()
+    table.add_row(
+        "all", f"{totals['cells']:,}", str(totals["blocks"]), str(totals["cached"]),
+        f"{totals['todo_s']:.1f}",
+    )  # fmt: skip
+    voice.console.print(table)
+    voice.say("memory", f"memory: about {memory} MiB at the driver and each worker, beside Ray")
+
+
+def _plan_row(sweep: Sweep, plan: BlockPlan, spec_id: str, label: str) -> dict[str, Any]:
+    todo = [block for block in plan.todo if block.spec.id == spec_id]
+    done = [block for block in plan.done if block.spec.id == spec_id]
+    return {
+        "label": label,
+        "cells": sweep.n_cells // len(sweep.specs),
+        "blocks": len(todo) + len(done),
+        "cached": len(done),
+        "todo_s": round(sum(block.predicted_s for block in todo), 2),
+    }
+
+
+def _size_line(sweep: Sweep) -> str:
+    panel, plan = sweep.panel, sweep.plan
+    steps = ", ".join(str(step) for step in plan.steps)
+    return (
+        f"{panel.n_tickers} tickers x {len(sweep.specs)} forecasters x {len(plan)} folds x "
+        f"steps {steps}; cutoffs {panel.sessions[plan.cutoff[0]]} to "
+        f"{panel.sessions[plan.cutoff[-1]]}"
+    )
+
+
+def _memory_mib(sweep: Sweep) -> int:
+    """Return the process's base of imported libraries plus the panel and one spec's frame."""
+    panel, base, bytes_a_row = sweep.panel, 350, 200
+    frame = sweep.n_cells // len(sweep.specs) * bytes_a_row
+    return base + int((panel.close.nbytes * 2 + frame) / 2**20)
+
+
+def run_step(
+    voice: Voice, sweep: Sweep, store: BlockStore, *, address: str | None
+) -> tuple[Settled, ...]:
+    """Compute the blocks that the lake lacks, and write ``receipts.jsonl``."""
+    plan, receipts = folder_of.outline(sweep, store)
+    settled = [Settled(block, receipts[block.id]) for block in plan.done]
+    if plan.todo:
+        _check_devices(plan, sweep.settings.execution)
+        seconds = sum(block.predicted_s for block in plan.todo)
+        progress = Progress(
+            voice.console,
+            total_blocks=len(plan.todo),
+            predicted_s=seconds,
+            as_json=voice.as_json,
+        )
+        with progress, _executor(sweep, store, plan.todo, address) as results:
+            settled += progress.watch(results)
+    else:
+        voice.say("run", f"run: all {len(plan.done)} blocks are in the lake; no fit", blocks=0)
+    folder_of.save_receipts(sweep, settled)
+    return folder_of.load_settled(sweep)
+
+
+def _check_devices(plan: BlockPlan, execution: ExecutionSettings) -> None:
+    needing = sorted({block.spec.label for block in plan.todo if block.device == "gpu"})
+    if needing and execution.gpu_workers == 0:
+        raise SettingsError(
+            f"{needing[0]} needs a GPU worker and execution.gpu_workers is 0; set it to 1 or more"
+        )
+
+
+@contextmanager
+def _executor(
+    sweep: Sweep, store: BlockStore, blocks: tuple[WorkBlock, ...], address: str | None
+) -> Iterator[Iterator[Settled]]:
+    if address == IN_PROCESS:
+        yield run_in_process(sweep.panel, sweep.plan, blocks, store=store)
+        return
+    # Ray takes a second to import, and reads its token settings as it does.
+    use_token(address)
+    from pmx_ray.remote.cluster import WorkerPool, connected  # noqa: PLC0415
+    from pmx_ray.remote.executor import run_on_ray  # noqa: PLC0415
+
+    execution = sweep.settings.execution
+    n_workers = execution.workers or 0  # 0: all that fit
+    pools = [
+        WorkerPool("cpu", n_workers, 0.0, execution.labels),
+        WorkerPool("gpu", execution.gpu_workers, execution.gpus_per_worker, execution.gpu_labels),
+    ]
+    n_cpus = (execution.workers or os.cpu_count() or 1) + execution.gpu_workers
+    with (
+        connected(address, n_workers=n_cpus),
+        closing(
+            run_on_ray(
+                sweep.panel,
+                sweep.plan,
+                blocks,
+                pools=pools,
+                policy=DispatchPolicy(execution.in_flight, execution.max_attempts),
+                lake_url=sweep.lake_url,
+                plugins=sweep.settings.plugins,
+            )
+        ) as results,
+    ):
+        yield results
+
+
+def open_sweep(folder: Path) -> Sweep:
+    """Return the sweep of a folder."""
+    return folder_of.load(folder)
+
+
+def plan_step(voice: Voice, sweep: Sweep, store: BlockStore) -> None:
+    """Write the folder's settings, panel, folds and specs, and show the plan."""
+    baseline_id(sweep)
+    plan, _ = folder_of.outline(sweep, store)
+    folder_of.save(sweep)
+    show_plan(voice, sweep, plan)
+
+
+def evaluate_step(voice: Voice, sweep: Sweep, store: BlockStore) -> None:
+    """Write the report's tables and ``provenance.json``."""
+    outcome = evaluate_sweep(sweep, store)
+    figures = {
+        key: outcome.provenance[key]
+        for key in ("n_cells", "n_failed", "n_quarantined_blocks", "forecast_sha256")
+    }
+    how = "evaluate: nothing changed" if outcome.reused else "evaluate: done"
+    text = (
+        f"{how}; {figures['n_cells']:,} cells, {figures['n_failed']:,} failed; "
+        f"forecasts {figures['forecast_sha256'][:16]}"
+    )
+    voice.say("evaluate", text, reused=outcome.reused, **figures)
+
+
+def compare_step(voice: Voice, sweep: Sweep, store: BlockStore) -> None:
+    """Write ``comparison.json``: paired differences from the baseline, with intervals."""
+    comparison = compare_sweep(sweep, store)
+    n, label = len(comparison.differences), comparison.baseline_label
+    voice.say("compare", f"compare: {n} paired differences from {label}", differences=n)
+
+
+def record_step(voice: Voice, sweep: Sweep, *, clock: Clock) -> None:
+    """Record the run, its specs and its metrics in the ledger; recording again changes nothing."""
+    with open_ledger(sweep.ledger_url) as ledger:
+        ledger.record_run(run_record(sweep, *evaluated(sweep), recorded_at=clock()))
+        voice.say("record", f"record: run {sweep.sweep_id[:12]} in {ledger.shown_url}")
+
+
+def leaderboard_step(voice: Voice, sweep: Sweep) -> None:
+    """Print the leaderboard."""
+    report, _ = evaluated(sweep)
+    if voice.as_json:
+        for row in report.leaderboard.to_pylist():
+            voice.say("leaderboard", "", **row)
+    else:
+        print_leaderboard(report, voice.console)
+
+
+def report_step(voice: Voice, sweep: Sweep) -> None:
+    """Write ``report.html``."""
+    path = write_page(sweep.folder)
+    voice.say("report", f"report: {path}", path=str(path))
+
+
+def n_unaccepted_failures(voice: Voice, sweep: Sweep) -> int:
+    """Return how many failures have a status that the settings do not accept, and say so."""
+    failures = evaluated(sweep)[0].failures
+    counts = Counter(failures["status"].to_pylist())
+    unaccepted = {s: n for s, n in counts.items() if s not in sweep.settings.accepted_failures}
+    if counts:
+        text = ", ".join(f"{n} {status}" for status, n in counts.most_common())
+        folds = f"failed: {text} (ticker x forecaster x cutoff; see the report's last table)"
+        voice.say("failed", folds, **counts)
+    return sum(unaccepted.values())
+
+
+def audit_step(voice: Voice, sweep: Sweep, *, n_cutoffs: int) -> int:
+    """Audit the sweep's specs for look-ahead; return how many leaks were found."""
+    rng = np.random.default_rng(sweep.settings.seed)
+    leaks = audit_leaks(sweep.panel, sweep.plan, sweep.specs, rng=rng, n_cutoffs=n_cutoffs)
+    for leak in leaks:
+        voice.say("leak", f"leak: {leak}", **asdict(leak))
+    text = f"audit: {len(leaks)} leaks in {len(sweep.specs)} forecasters at {n_cutoffs} cutoffs"
+    voice.say("audit", text, leaks=len(leaks))
+    return len(leaks)
+
+
+def list_forecasters(console: Console, plugins: list[str]) -> None:
+    """Print every registered family with its parameters and defaults."""
+    table = Table("forecaster", "parameters", "what it does")
+    for name, family in load_families(plugins).items():
+        params = family.settings().model_dump(mode="json")
+        table.add_row(name, "\n".join(f"{k}={v}" for k, v in params.items()), family.summary)
+    console.print(table)

@@ -1,0 +1,132 @@
+"""Connect to a Ray cluster or start a local one, and check that it can hold the workers."""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+
+from pmx_ray.errors import ClusterError
+from pmx_ray.forecasters.registry import Device
+
+ONE_THREAD = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "NUMBA_NUM_THREADS": "1",
+}
+"""Environment of a worker: one thread a library, so that workers do not fight over cores."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerPool:
+    """Like workers: how many, on what device, on nodes with which labels."""
+
+    device: Device
+    n_workers: int
+    gpus: float
+    labels: Mapping[str, str]
+
+    def actor_options(self) -> dict[str, Any]:
+        """Return the Ray options of one worker of this pool."""
+        options: dict[str, Any] = {"num_cpus": 1, "max_restarts": -1, "max_task_retries": 0}
+        if self.device == "gpu":
+            options["num_gpus"] = self.gpus
+        if self.labels:
+            options["label_selector"] = dict(self.labels)
+        return options
+
+
+@contextmanager
+def connected(address: str | None, *, n_workers: int) -> Iterator[None]:
+    """Hold a connection to a cluster; ``None`` or ``local`` starts one on this machine.
+
+    A local cluster listens on loopback, has no dashboard and ends with the block. Call
+    ``use_token`` before anything imports ray, or the cluster asks for a token that nobody has.
+
+    Parameters
+    ----------
+    address : str, optional
+        ``local``, ``auto``, or ``host:port`` of a running cluster.
+    n_workers : int
+        CPUs of a local cluster.
+
+    Raises
+    ------
+    ClusterError
+        If there is no cluster at the address, or it refuses the token.
+    """
+    if ray.is_initialized():  # a session that is already connected keeps its connection
+        yield
+        return
+    try:
+        if address in (None, "local"):
+            _start_local(n_workers)
+        else:
+            ray.init(address=address, log_to_driver=False, configure_logging=False)
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        detail = " ".join(str(error).split())[:300]
+        raise ClusterError(
+            f"no Ray cluster could be used at address '{address or 'local'}': {detail}"
+        ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _start_local(n_workers: int) -> None:
+    os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    ray.init(
+        address="local",
+        num_cpus=n_workers,
+        include_dashboard=False,
+        log_to_driver=False,
+        configure_logging=False,
+        _node_ip_address="127.0.0.1",
+    )
+
+
+def alive_nodes() -> list[dict[str, Any]]:
+    """Return the living nodes of the connected cluster, with their labels and resources."""
+    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
+    return [node for node in nodes if node["Alive"]]
+
+
+def fit_pool(pool: WorkerPool, nodes: Sequence[Mapping[str, Any]]) -> WorkerPool:
+    """Return the pool with as many workers as the nodes can hold, at least one.
+
+    Parameters
+    ----------
+    pool : WorkerPool
+        What was asked for; ``n_workers`` 0 asks for all that fit.
+    nodes : sequence of mapping
+        As ``alive_nodes`` gives them.
+
+    Raises
+    ------
+    ClusterError
+        If no living node has the labels and resources of even one worker. Ray itself would wait
+        for such a node for ever without a word.
+    """
+    fitting = 0
+    for node in nodes:
+        labels, resources = node.get("Labels", {}), node.get("Resources", {})
+        if any(labels.get(k) != v for k, v in pool.labels.items()):
+            continue
+        slots = int(resources.get("CPU", 0))
+        if pool.device == "gpu":
+            slots = min(slots, int(resources.get("GPU", 0) / pool.gpus + 1e-9))
+        fitting += slots
+    if fitting == 0:
+        wanted = "1 CPU" if pool.device == "cpu" else f"1 CPU and {pool.gpus:g} GPU"
+        carrying = f" with the labels {dict(pool.labels)}" if pool.labels else ""
+        raise ClusterError(
+            f"no node of the cluster{carrying} has {wanted} for a {pool.device} worker; "
+            "add such a node, or change execution.labels, execution.gpus_per_worker or the specs"
+        )
+    asked = pool.n_workers or fitting
+    return WorkerPool(pool.device, min(asked, fitting), pool.gpus, pool.labels)

@@ -1,0 +1,216 @@
+"""The shell around the dispatch: carries its instructions out on Ray and reports what happened."""
+
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import ray
+from ray import ObjectRef
+from ray.exceptions import RayError, RayTaskError
+
+from pmx_ray.backtest.blocks import WorkBlock
+from pmx_ray.backtest.dispatch import (
+    AwaitWorker,
+    BlockDone,
+    BlockRaised,
+    Dispatch,
+    DispatchPolicy,
+    Event,
+    Instruction,
+    Quarantine,
+    Retire,
+    Submit,
+    WorkerLost,
+    WorkerReady,
+)
+from pmx_ray.backtest.executor import Settled
+from pmx_ray.data.panel import Panel
+from pmx_ray.errors import ClusterError, PmxError
+from pmx_ray.folds import FoldPlan
+from pmx_ray.lake import Receipt
+from pmx_ray.remote.cluster import ONE_THREAD, WorkerPool, alive_nodes, fit_pool
+from pmx_ray.remote.worker import BlockWorker
+
+POLL_S = 1.0
+"""Longest wait for a result before the shell looks whether the run is stranded."""
+
+STRANDED_S = 180.0
+"""Seconds without any worker, after which the run gives up; what is done stays in the lake."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    """What an object reference will bring: a block's receipt, or a worker's readiness."""
+
+    worker: str
+    block: str | None
+
+
+def run_on_ray(
+    panel: Panel,
+    plan: FoldPlan,
+    blocks: Sequence[WorkBlock],
+    *,
+    pools: Sequence[WorkerPool],
+    policy: DispatchPolicy,
+    lake_url: str,
+    plugins: tuple[str, ...] = (),
+    monotonic: Callable[[], float] = time.monotonic,
+) -> Generator[Settled, None, None]:
+    """Compute ``blocks`` with Ray actors on the connected cluster, in whatever order they finish.
+
+    Parameters
+    ----------
+    panel, plan
+        The sweep's prices and folds; put into the object store once.
+    blocks : sequence of WorkBlock
+        Costliest first.
+    pools : sequence of WorkerPool
+        At least one for every device that the blocks need.
+    policy : DispatchPolicy
+        Bounds of the dispatch.
+    lake_url : str
+        Where every worker can write.
+    plugins : tuple of str
+        Modules that register forecasters.
+    monotonic : callable
+        Seconds, for the stranded limit alone.
+
+    Raises
+    ------
+    ClusterError
+        If no node can hold a worker, or every worker is gone and none comes back.
+    PmxError
+        What a worker raised on purpose, e.g. a full disk under the lake.
+    """
+    runs = [
+        _PoolRun(
+            pool=fit_pool(pool, alive_nodes()),
+            blocks={block.id: block for block in blocks if block.device == pool.device},
+            policy=policy,
+        )
+        for pool in pools
+        if any(block.device == pool.device for block in blocks)
+    ]
+    missing = {block.device for block in blocks} - {run.pool.device for run in runs}
+    if missing:
+        raise ClusterError(f"blocks need a {missing.pop()} worker; set execution.gpu_workers")
+    shared = ((ray.put(panel), ray.put(plan)), lake_url, plugins)
+    try:
+        for run in runs:
+            run.start(shared)
+        idle_since = monotonic()
+        while not all(run.dispatch.finished for run in runs):
+            settled = _poll(runs)
+            yield from settled
+            if settled or not any(run.stranded for run in runs):
+                idle_since = monotonic()
+            elif monotonic() - idle_since > STRANDED_S:
+                raise ClusterError(
+                    f"no worker answered for {STRANDED_S:.0f} s; check the cluster's nodes and run "
+                    "the same command again: finished blocks are kept"
+                )
+    finally:
+        for run in runs:
+            run.stop()
+
+
+def _poll(runs: Sequence["_PoolRun"]) -> list[Settled]:
+    waiting = [ref for run in runs for ref in run.pending]
+    if not waiting:
+        raise ClusterError("every worker was retired; see the reasons above")
+    ready, _ = ray.wait(waiting, num_returns=1, timeout=POLL_S)
+    return [
+        settled for ref in ready for run in runs if ref in run.pending for settled in run.take(ref)
+    ]
+
+
+class _PoolRun:
+    """Workers of one pool, their dispatch, and what is pending at them."""
+
+    def __init__(
+        self, *, pool: WorkerPool, blocks: Mapping[str, WorkBlock], policy: DispatchPolicy
+    ) -> None:
+        self.pool = pool
+        self.blocks = blocks
+        self.dispatch = Dispatch.over(blocks, policy)
+        self.pending: dict[ObjectRef[Any], _Pending] = {}
+        self._workers: dict[str, Any] = {}
+        self._retired: list[str] = []
+
+    @property
+    def stranded(self) -> bool:
+        """Whether blocks wait and no worker is ready for them."""
+        return self.dispatch.stranded
+
+    def start(self, shared: tuple[object, ...]) -> None:
+        """Create the workers; each reports when it is ready."""
+        actor: Any = ray.remote(BlockWorker).options(
+            **self.pool.actor_options(), runtime_env={"env_vars": ONE_THREAD}
+        )
+        for n in range(min(self.pool.n_workers, len(self.blocks))):
+            name = f"{self.pool.device}-{n}"
+            self._workers[name] = actor.remote(*shared)
+            self._await(name)
+
+    def stop(self) -> None:
+        """End the workers."""
+        for handle in self._workers.values():
+            ray.kill(handle)
+        self._workers.clear()
+        self.pending.clear()
+
+    def take(self, ref: ObjectRef[Any]) -> list[Settled]:
+        """Turn one finished reference into an event, and carry out what the dispatch answers."""
+        what = self.pending.pop(ref)
+        settled: list[Settled] = []
+        event = self._event(ref, what, settled)
+        for instruction in self.dispatch.handle(event):
+            settled += self._carry_out(instruction)
+        return settled
+
+    def _event(self, ref: ObjectRef[Any], what: _Pending, settled: list[Settled]) -> Event:
+        try:
+            answer: object = ray.get(ref)
+        except RayTaskError as error:
+            if isinstance(error.cause, PmxError):
+                raise error.cause from None
+            if what.block is None:
+                return self._lost(what.worker, error)
+            return BlockRaised(what.worker, what.block, _one_line(error.cause or error))
+        except RayError as error:
+            return self._lost(what.worker, error)
+        if what.block is None:
+            return WorkerReady(what.worker)
+        settled.append(Settled(self.blocks[what.block], cast("Receipt", answer)))
+        return BlockDone(what.worker, what.block)
+
+    def _lost(self, worker: str, error: Exception) -> WorkerLost:
+        # The references of everything else queued there will fail too: forget them.
+        self.pending = {ref: p for ref, p in self.pending.items() if p.worker != worker}
+        return WorkerLost(worker, _one_line(error))
+
+    def _carry_out(self, instruction: Instruction) -> list[Settled]:
+        match instruction:
+            case Submit(worker, block, attempt):
+                ref = self._workers[worker].compute.remote(self.blocks[block], attempt)
+                self.pending[ref] = _Pending(worker, block)
+            case AwaitWorker(worker):
+                self._await(worker)
+            case Retire(worker, reason):
+                self._retired.append(f"{worker}: {reason}")
+                ray.kill(self._workers.pop(worker))
+                if not self._workers:
+                    raise ClusterError(f"every worker was lost; {self._retired[-1]}")
+            case Quarantine(block, attempts, reason):
+                text = f"given up after {attempts} attempts: {reason}"
+                return [Settled(self.blocks[block], None, text)]
+        return []
+
+    def _await(self, worker: str) -> None:
+        self.pending[self._workers[worker].ready.remote()] = _Pending(worker, None)
+
+
+def _one_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]

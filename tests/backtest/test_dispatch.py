@@ -1,0 +1,143 @@
+from collections import Counter
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pmx_ray.backtest.dispatch import (
+    AwaitWorker,
+    BlockDone,
+    BlockRaised,
+    Dispatch,
+    DispatchPolicy,
+    Quarantine,
+    Retire,
+    Submit,
+    WorkerLost,
+    WorkerReady,
+)
+
+POLICY = DispatchPolicy(in_flight=2, max_attempts=3, max_deaths=3)
+
+
+def start(blocks: str, workers: str = "w") -> Dispatch:
+    dispatch = Dispatch.over(blocks, POLICY)
+    for worker in workers:
+        dispatch.handle(WorkerReady(worker))
+    return dispatch
+
+
+def test_worker_when_ready_then_gets_blocks_up_to_the_bound() -> None:
+    dispatch = Dispatch.over("abcd", POLICY)
+    assert dispatch.handle(WorkerReady("w")) == [Submit("w", "a", 1), Submit("w", "b", 1)]
+
+
+def test_blocks_when_two_workers_are_ready_then_the_shorter_queue_gets_the_next() -> None:
+    dispatch = start("abcdef", "vw")
+    assert dispatch.in_flight == {"v": ["a", "b"], "w": ["c", "d"]}
+    assert dispatch.handle(BlockDone("w", "c")) == [Submit("w", "e", 1)]
+
+
+def test_block_when_done_then_makes_room_and_the_run_ends() -> None:
+    dispatch = start("ab")
+    assert dispatch.handle(BlockDone("w", "a")) == []
+    assert not dispatch.finished
+    dispatch.handle(BlockDone("w", "b"))
+    assert dispatch.finished
+
+
+def test_worker_when_lost_then_only_its_oldest_block_is_suspected() -> None:
+    dispatch = start("abc", "w")
+    assert dispatch.handle(WorkerLost("w", "killed")) == [AwaitWorker("w")]
+    again = dispatch.handle(WorkerReady("w"))
+    assert again == [Submit("w", "a", 2), Submit("w", "b", 1)]
+
+
+def test_block_when_it_kills_three_times_then_quarantined_and_the_rest_goes_on() -> None:
+    dispatch = start("ab")
+    for _ in range(2):
+        dispatch.handle(WorkerLost("w", "killed"))
+        dispatch.handle(WorkerReady("w"))
+    dispatch._deaths.clear()  # noqa: SLF001 - another block finished in between
+    answer = dispatch.handle(WorkerLost("w", "killed"))
+    assert answer[0] == Quarantine("a", 3, "killed")
+    assert dispatch.handle(WorkerReady("w")) == [Submit("w", "b", 1)]
+
+
+def test_block_when_it_raises_three_times_then_quarantined_and_the_worker_lives() -> None:
+    dispatch = start("ab")
+    assert dispatch.handle(BlockRaised("w", "a", "boom")) == [Submit("w", "a", 2)]
+    assert dispatch.handle(BlockRaised("w", "a", "boom")) == [Submit("w", "a", 3)]
+    assert dispatch.handle(BlockRaised("w", "a", "boom")) == [Quarantine("a", 3, "boom")]
+
+
+def test_worker_when_it_dies_in_a_row_then_retired() -> None:
+    dispatch = Dispatch.over("a", POLICY)
+    dispatch.handle(WorkerLost("w", "no plugin"))
+    dispatch.handle(WorkerLost("w", "no plugin"))
+    answer = dispatch.handle(WorkerLost("w", "no plugin"))
+    assert answer == [Retire("w", "died 3 times in a row: no plugin")]
+    assert dispatch.stranded
+
+
+def test_worker_when_lost_then_others_take_its_blocks() -> None:
+    dispatch = start("abcdef", "vw")
+    dispatch.handle(BlockDone("w", "c"))
+    answer = dispatch.handle(WorkerLost("v", "node gone"))
+    assert AwaitWorker("v") in answer
+    dispatch.handle(BlockDone("w", "d"))
+    assert dispatch.in_flight["w"] == ["e", "a"]
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.data())
+def test_dispatch_whatever_happens_then_every_block_settles_once_within_bounds(
+    data: st.DataObject,
+) -> None:
+    blocks = [f"b{n}" for n in range(data.draw(st.integers(1, 12)))]
+    poison = set(data.draw(st.lists(st.sampled_from(blocks), max_size=2)))
+    dispatch = Dispatch.over(blocks, DispatchPolicy(2, 3, max_deaths=10_000))
+    queues: dict[str, list[str]] = {"v": [], "w": []}
+    coming = [WorkerReady("v"), WorkerReady("w")]
+    settled: Counter[str] = Counter()
+    attempts: Counter[str] = Counter()
+    for _ in range(2000):
+        if dispatch.finished:
+            break
+        busy = [worker for worker, queue in queues.items() if queue]
+        if coming and (not busy or data.draw(st.booleans())):
+            event = coming.pop(0)
+        else:
+            worker = data.draw(st.sampled_from(busy))
+            block = queues[worker][0]  # a worker works in order
+            event = BlockDone(worker, block)
+            if block in poison:
+                event = data.draw(
+                    st.sampled_from([WorkerLost(worker, "x"), BlockRaised(worker, block, "x")])
+                )
+        match event:
+            case WorkerLost(worker, _):
+                queues[worker].clear()
+            case BlockDone(worker, block) | BlockRaised(worker, block, _):
+                queues[worker].remove(block)
+                settled[block] += isinstance(event, BlockDone)
+        for instruction in dispatch.handle(event):
+            match instruction:
+                case Submit(worker, block, attempt):
+                    queues[worker].append(block)
+                    attempts[block] = max(attempts[block], attempt)
+                    assert len(queues[worker]) <= 2
+                case AwaitWorker(worker):
+                    coming.append(WorkerReady(worker))
+                case Quarantine(block, _, _):
+                    settled[block] += 1
+                    assert block in poison
+    assert dispatch.finished
+    assert settled == Counter(blocks)
+    assert max(attempts.values(), default=0) <= 3
+
+
+def test_policy_when_defaults_then_as_documented() -> None:
+    assert DispatchPolicy() == DispatchPolicy(in_flight=2, max_attempts=3, max_deaths=5)
+    with pytest.raises(AttributeError):
+        DispatchPolicy().in_flight = 3  # type: ignore[misc]

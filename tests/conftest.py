@@ -1,0 +1,31 @@
+"""Fixtures that several packages need: small panels with known properties."""
+
+import numpy as np
+import pytest
+
+from pmx_ray.data.calendar import calendar_sessions
+from pmx_ray.data.panel import Panel
+from pmx_ray.folds import FoldPlan, FoldSettings, build_folds
+
+
+def walk(tickers: str, n_sessions: int, *, seed: int = 0, **fields: object) -> Panel:
+    """Return a panel of seeded random walks, a ticker a letter, on the NYSE calendar."""
+    rng = np.random.default_rng(seed)
+    days = calendar_sessions("XNYS")
+    start = int(np.searchsorted(days, np.datetime64("2015-01-02")))
+    steps = rng.normal(0.0, 0.01, (len(tickers), n_sessions))
+    close = 100.0 * np.exp(np.cumsum(steps, axis=1))
+    return Panel("XNYS", tuple(tickers), days[start : start + n_sessions], close, **fields)
+
+
+@pytest.fixture(scope="session")
+def panel() -> Panel:
+    """Return three random walks of 200 sessions."""
+    return walk("ABC", 200)
+
+
+@pytest.fixture(scope="session")
+def plan(panel: Panel) -> FoldPlan:
+    """Return 23 rolling folds, refitted every fourth."""
+    settings = FoldSettings(input_size=60, step_size=6, steps=(1, 5), refit_every=4)
+    return build_folds(panel.sessions, settings)
