@@ -15,7 +15,7 @@ from pmx_ray.stats.catalogue import MEASURES, Measure
 MAX_LISTED = 100
 """Rows of a table that could be of any length; the page says how many more there are."""
 
-GLYPH = (110, 18)
+GLYPH = (100, 18)
 """Width and height of an interval's drawing, pixels."""
 
 
@@ -363,8 +363,11 @@ def _counts(rows: pd.DataFrame, group: str, title: str, name: str) -> Heading:
 
 def _title(name: str) -> Markup:
     measure = MEASURES[name]
-    arrow = {"lower": " ↓", "higher": " ↑", "target": ""}[measure.direction]
-    return tag("abbr", f"{measure.title}{arrow}", title=f"{measure.explanation} {_way(measure)}")
+    arrow = {"lower": "\N{NO-BREAK SPACE}↓", "higher": "\N{NO-BREAK SPACE}↑", "target": ""}[
+        measure.direction
+    ]
+    words = measure.title.replace(" %", "\N{NO-BREAK SPACE}%")
+    return tag("abbr", f"{words}{arrow}", title=f"{measure.explanation} {_way(measure)}")
 
 
 def _cell(text: str) -> Markup:

@@ -1,0 +1,185 @@
+import base64
+import hashlib
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from pmx_ray.errors import DataError
+from pmx_ray.report.page import render_page, write_page
+
+EVIL = "<script>window.owned=1</script>"
+
+
+class _Page(HTMLParser):
+    def __init__(self, text):
+        super().__init__()
+        self.elements, self.scripts, self.text = [], [], ""
+        self._script = None
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, name, attributes):
+        self.elements.append((name, dict(attributes)))
+        self._script = dict(attributes) if name == "script" else None
+
+    def handle_data(self, data):
+        if self._script is None:
+            self.text += data
+        else:
+            self.scripts.append((self._script, data))
+
+    def handle_endtag(self, name):
+        if name == "script":
+            self._script = None
+
+
+@pytest.fixture(scope="module")
+def page(report):
+    return _Page(render_page(report, {}, {"name": "hand-made"}))
+
+
+def test_write_when_twice_then_same_bytes_and_no_partial_file(folder):
+    first = write_page(folder).read_bytes()
+    second = write_page(folder).read_bytes()
+    assert first == second
+    assert not list(folder.glob(".report*"))
+
+
+def test_write_when_report_is_missing_then_says_what_to_run(tmp_path):
+    with pytest.raises(DataError, match="run `pmx evaluate` first"):
+        write_page(tmp_path)
+
+
+def test_write_when_provenance_is_broken_then_data_error(folder):
+    (folder / "provenance.json").write_text("{", encoding="utf-8")
+    with pytest.raises(DataError, match=r"provenance\.json is not JSON"):
+        write_page(folder)
+
+
+def test_write_when_provenance_is_missing_then_page_all_the_same(folder):
+    (folder / "provenance.json").unlink()
+    assert write_page(folder).stat().st_size > 1_000_000
+
+
+def test_page_when_parsed_then_verdict_comes_before_any_table(page):
+    assert "On price level, no forecaster's interval lies above the random walk" in page.text
+    verdict = page.text.index("no forecaster's interval lies above")
+    assert verdict < page.text.index("Leaderboard")
+
+
+def test_page_when_parsed_then_nothing_is_fetched_from_elsewhere(page):
+    fetching = {"src", "href", "action", "data", "poster", "srcset"}
+    targets = [
+        value for _, attributes in page.elements for key, value in attributes.items()
+        if key in fetching
+    ]  # fmt: skip
+    assert targets
+    assert all(target.startswith(("#", "data:,")) for target in targets)
+
+
+def test_page_when_parsed_then_policy_allows_its_scripts_by_hash_and_no_other(page):
+    policy = next(
+        a["content"] for name, a in page.elements
+        if name == "meta" and a.get("http-equiv") == "Content-Security-Policy"
+    )  # fmt: skip
+    run = [text for attributes, text in page.scripts if "type" not in attributes]
+    hashes = {base64.b64encode(hashlib.sha256(t.encode()).digest()).decode() for t in run}
+    assert set(re.findall(r"'sha256-([^']+)'", policy)) == hashes
+    assert len(hashes) == 2
+    assert "default-src 'none'" in policy
+    scripts = re.search(r"script-src ([^;]+);", policy)
+    assert "unsafe" not in scripts.group(1)
+
+
+def test_page_when_rendered_then_plotly_is_shipped_once(report):
+    text = render_page(report, {}, {})
+    assert text.count("Copyright 2012-2026, Plotly") + text.count("* plotly.js v") in (1, 2)
+    assert text.count("* plotly.js v") == 1
+
+
+def test_page_when_parsed_then_each_plot_has_an_id_a_name_and_data(page):
+    plots = [a for name, a in page.elements if "data-figure" in a]
+    data = json.loads(next(t for a, t in page.scripts if a.get("id") == "figures"))
+    assert [a["data-figure"] for a in plots] == list(data)
+    assert len({a["id"] for a in plots}) == len(plots) == 13
+    assert all(a["role"] == "img" and len(a["aria-label"]) > 20 for a in plots)
+
+
+def test_page_when_parsed_then_every_table_has_caption_and_scoped_headers(page):
+    names = [name for name, _ in page.elements]
+    assert names.count("table") == names.count("caption") > 0
+    assert all("scope" in a for name, a in page.elements if name == "th")
+
+
+def test_page_when_parsed_then_contents_link_to_what_is_there(page):
+    ids = {a["id"] for _, a in page.elements if "id" in a}
+    links = {a["href"][1:] for name, a in page.elements if name == "a"}
+    assert links <= ids
+    assert {"leaderboard", "tickers", "rolling", "strategy", "failures", "glossary"} <= links
+
+
+def test_page_when_parsed_then_every_spec_is_in_every_leaderboard(page):
+    for label in ("garch(dist=t)", "drift", "theta", "random_walk"):
+        assert page.text.count(label) >= 4  # two tables at two steps
+
+
+def test_page_when_names_hold_markup_then_they_are_inert(make):
+    report = make(
+        ("random_walk", EVIL),
+        tickers=(EVIL, "</script><img src=x>"),
+        failures=({"reason": EVIL, "status": EVIL},),
+    )
+    comparison = {"rows": [{"loss": EVIL}]}
+    text = render_page(report, comparison, {"name": EVIL, EVIL: EVIL, "settings": f"a\n{EVIL}"})
+    page = _Page(text)
+    assert [name for name, _ in page.elements].count("script") == 3
+    assert not [a for name, a in page.elements if name == "img"]
+    assert EVIL in page.text
+    data = json.loads(next(t for a, t in page.scripts if a.get("id") == "figures"))
+    labels = data["heat-level"]["1"]["data"][0]["x"]
+    assert labels == ["&lt;script&gt;window.owned=1&lt;/script&gt;"]  # plotly reads HTML
+
+
+def test_failures_when_more_than_a_hundred_then_capped_and_said(make):
+    page = _Page(render_page(make(failures=tuple({"ticker": f"T{n}"} for n in range(150))), {}, {}))
+    assert "The first 100 of 150 failed forecasts" in page.text
+    assert "50 failed forecasts left out here; all are in failures.parquet." in page.text
+
+
+def test_failures_when_listed_then_each_with_its_reason(page):
+    assert "persistence was 1.0001; it must be < 0.9999" in page.text
+    assert "explosive" in page.text
+
+
+def test_failures_when_none_then_said(make):
+    page = _Page(render_page(make(failures=()), {}, {}))
+    assert "Every forecast that was asked for was made." in page.text
+
+
+def test_comparison_when_given_then_its_records_are_a_table(report):
+    comparison = {"loss": "qlike", "pairs": [{"a": "drift", "p": 0.0312345}], "seed": 3}
+    page = _Page(render_page(report, comparison, {}))
+    assert "Comparison" in page.text
+    assert "0.0312345" in page.text
+
+
+def test_page_when_not_a_number_then_en_dash(make):
+    page = _Page(render_page(make(changes={"theta": {"profit_factor": None}}), {}, {}))
+    assert "nan" not in page.text.lower().replace("governance", "")
+    assert "\N{EN DASH}" in page.text
+
+
+def test_page_when_glossary_then_each_measure_states_its_direction(page):
+    glossary = page.text[page.text.rindex("Glossary") :]
+    assert glossary.count("Lower is better") == 8
+    assert "Best at 90%" in glossary
+
+
+def test_page_when_many_specs_and_cutoffs_then_own_part_stays_small(make):
+    labels = ("random_walk", *(f"m{n}" for n in range(20)))
+    report = make(labels, n_cutoffs=250)
+    small = len(render_page(make(), {}, {}))
+    # 13 specs x 250 cutoffs x 2 steps x 6 figures, 19 characters a point, is 0.74 MB
+    assert len(render_page(report, {}, {})) - small < 1_200_000
