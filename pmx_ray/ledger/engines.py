@@ -42,7 +42,7 @@ def parse_url(url: str) -> URL:
             raise SettingsError(
                 f"ledger {shown_url(parsed)} is no file; write sqlite:///path/ledger.db"
             )
-        return parsed.set(drivername="sqlite+pysqlite")
+        return parsed
     if parsed.drivername in {"postgresql", "postgresql+psycopg"}:
         return parsed.set(drivername="postgresql+psycopg")
     raise SettingsError(

@@ -175,9 +175,10 @@ def _write_metrics(connection: Connection, record: RunRecord) -> None:
 
 def _metric_rows(connection: Connection, sweep_id: str) -> list[tuple[str, int, str, float | None]]:
     query = select(MetricRow.spec_id, MetricRow.step, MetricRow.measure, MetricRow.value)
-    rows = connection.execute(query.where(MetricRow.sweep_id == sweep_id))
+    found = connection.execute(query.where(MetricRow.sweep_id == sweep_id))
+    rows = [(spec_id, step, measure, value) for spec_id, step, measure, value in found]
     # Sorted here: the servers' orders of text differ from each other and from Python's.
-    return sorted((tuple(row) for row in rows), key=lambda row: row[:3])
+    return sorted(rows, key=lambda row: row[:3])
 
 
 def _sorted_rows(record: RunRecord) -> list[tuple[str, int, str, float | None]]:

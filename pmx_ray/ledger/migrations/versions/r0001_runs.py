@@ -46,7 +46,7 @@ def upgrade() -> None:
         sa.Column("spec_id", sa.String(), nullable=False),
         sa.Column("step", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("measure", sa.String(), nullable=False),
-        sa.Column("value", sa.Float(), nullable=True),
+        sa.Column("value", sa.Double(), nullable=True),
         sa.CheckConstraint("step >= 0", name=op.f("ck_metrics_step")),
         sa.ForeignKeyConstraint(
             ["sweep_id"],

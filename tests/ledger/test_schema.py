@@ -1,0 +1,120 @@
+"""Migrations and models say the same, in both directions, also when many open at once."""
+
+import multiprocessing
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Engine, inspect, text
+
+from pmx_ray.errors import LedgerError
+from pmx_ray.ledger import open_ledger
+from pmx_ray.ledger.engines import make_engine, parse_url
+from pmx_ray.ledger.schema import VERSION_TABLE, downgrade, head, revision, upgrade
+from pmx_ray.ledger.tables import Base
+
+
+def shape(engine: Engine) -> dict[str, object]:
+    """Return everything the database knows about the ledger's tables."""
+    inspector = inspect(engine)
+
+    def listed(rows: list[object]) -> list[str]:
+        return sorted(str(row) for row in rows)
+
+    return {
+        table: (
+            [
+                (c["name"], str(c["type"]), c["nullable"], c.get("default"))
+                for c in inspector.get_columns(table)
+            ],
+            inspector.get_pk_constraint(table),
+            listed(inspector.get_foreign_keys(table)),
+            listed(inspector.get_unique_constraints(table)),
+            listed(inspector.get_check_constraints(table)),
+            listed(inspector.get_indexes(table)),
+        )
+        for table in sorted(inspector.get_table_names())
+        if table != VERSION_TABLE
+    }
+
+
+def test_upgrade_when_done_then_alembic_sees_no_difference_from_models(url: str) -> None:
+    with open_ledger(url) as ledger, ledger.engine.connect() as connection:
+        options = {
+            "version_table": VERSION_TABLE,
+            "compare_type": True,
+            "compare_server_default": True,
+        }
+        context = MigrationContext.configure(connection, opts=options)
+        assert compare_metadata(context, Base.metadata) == []
+
+
+def test_upgrade_when_done_then_every_constraint_as_in_models(url: str) -> None:
+    # Alembic's comparison leaves out check constraints and names; the database's own words do not.
+    engine = make_engine(parse_url(url))
+    Base.metadata.create_all(engine)
+    from_models = shape(engine)
+    Base.metadata.drop_all(engine)
+    upgrade(engine)
+    assert shape(engine) == from_models
+    assert set(from_models) == {"runs", "specs", "metrics"}
+    engine.dispose()
+
+
+def test_downgrade_when_to_base_then_empty_and_up_again(url: str) -> None:
+    with open_ledger(url) as ledger:
+        before = shape(ledger.engine)
+        downgrade(ledger.engine, "base")
+        assert shape(ledger.engine) == {}
+        assert revision(ledger.engine) is None
+        upgrade(ledger.engine)
+        assert shape(ledger.engine) == before
+        assert revision(ledger.engine) == head()
+
+
+def test_downgrade_when_revision_unknown_then_refused(url: str) -> None:
+    with open_ledger(url) as ledger, pytest.raises(LedgerError, match="nonsense"):
+        downgrade(ledger.engine, "nonsense")
+
+
+def test_upgrade_when_repeated_then_nothing_changes(url: str) -> None:
+    with open_ledger(url) as ledger:
+        before = shape(ledger.engine)
+        upgrade(ledger.engine)
+        assert shape(ledger.engine) == before
+
+
+def test_open_when_database_is_newer_then_refused_with_both_revisions(url: str) -> None:
+    with open_ledger(url) as ledger, ledger.engine.begin() as connection:
+        connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '9999'"))
+    with pytest.raises(
+        LedgerError, match=rf"revision 9999.*\(revision {head()}\).*upgrade pmx-ray"
+    ):
+        open_ledger(url)
+
+
+def test_upgrade_when_it_fails_half_way_then_nothing_of_it(url: str) -> None:
+    # A table of that name, of another program, makes the last step of the migration fail.
+    engine = make_engine(parse_url(url))
+    with engine.begin() as connection:
+        connection.execute(text("CREATE TABLE metrics (x INTEGER)"))
+    with pytest.raises(LedgerError, match=r"cannot be upgraded.*metrics.*already exists"):
+        open_ledger(url)
+    assert set(inspect(engine).get_table_names()) == {"metrics"}
+    engine.dispose()
+
+
+def _open(url: str) -> str | None:
+    with open_ledger(url) as ledger:
+        return revision(ledger.engine)
+
+
+def test_open_when_processes_open_a_fresh_database_at_once_then_all_succeed(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    fresh = [f"sqlite:///{tmp_path}/{n}.db" for n in range(5)]
+    fresh += [request.getfixturevalue("postgres_database")]
+    with multiprocessing.get_context("spawn").Pool(4) as pool:
+        for url in fresh:
+            assert pool.map(_open, [url] * 8, chunksize=1) == [head()] * 8
