@@ -128,6 +128,7 @@ def simulate(settings: SimulatedSettings) -> tuple[Panel, Truth]:
     >>> panel.close.shape == truth.variance.shape
     True
     """
+    sessions = _sessions(settings)
     rng = np.random.default_rng(settings.seed)
     match settings.kind:
         case "garch":
@@ -136,14 +137,13 @@ def simulate(settings: SimulatedSettings) -> tuple[Panel, Truth]:
             log_close, truth = _regimes(settings, rng)
         case "seasonal":
             log_close, truth = _seasonal(settings, rng)
-    close = START_PRICE * np.exp(log_close)
-    if not (np.isfinite(close).all() and (close > 0).all()):
+    if np.abs(log_close).max() > 690.0:  # exp(709) is the largest float
         raise SettingsError(
             f"simulated {settings.kind}: a price left the range of a float; choose smaller "
             "means and volatilities or fewer sessions"
         )
     tickers = tuple(f"SIM{n:05d}" for n in range(settings.n_tickers))
-    return Panel(settings.calendar, tickers, _sessions(settings), close), truth
+    return Panel(settings.calendar, tickers, sessions, START_PRICE * np.exp(log_close)), truth
 
 
 def _sessions(settings: SimulatedSettings) -> DateArray:
