@@ -1,8 +1,10 @@
 """The shell around the dispatch: carries its instructions out on Ray and reports what happened."""
 
+import importlib.util
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import ray
@@ -96,10 +98,11 @@ def run_on_ray(
     missing = {block.device for block in blocks} - {run.pool.device for run in runs}
     if missing:
         raise ClusterError(f"blocks need a {missing.pop()} worker; set execution.gpu_workers")
-    shared = ((ray.put(panel), ray.put(plan)), lake_url, plugins)
+    shared = (ray.put(panel), ray.put(plan))
+    worker_arguments = (lake_url, plugins, _folders(plugins))
     try:
         for run in runs:
-            run.start(shared)
+            run.start(worker_arguments, shared)
         idle_since = monotonic()
         while not all(run.dispatch.finished for run in runs):
             settled = _poll(runs)
@@ -137,6 +140,7 @@ class _PoolRun:
         self.dispatch = Dispatch.over(blocks, policy)
         self.pending: dict[ObjectRef[Any], _Pending] = {}
         self._workers: dict[str, Any] = {}
+        self._shared: tuple[ObjectRef[Any], ...] = ()
         self._retired: list[str] = []
 
     @property
@@ -144,14 +148,23 @@ class _PoolRun:
         """Whether blocks wait and no worker is ready for them."""
         return self.dispatch.stranded
 
-    def start(self, shared: tuple[object, ...]) -> None:
-        """Create the workers; each reports when it is ready."""
+    def start(self, arguments: tuple[object, ...], shared: tuple[ObjectRef[Any], ...]) -> None:
+        """Create the workers; each reports when it is ready.
+
+        Parameters
+        ----------
+        arguments : tuple
+            Of every worker.
+        shared : tuple of ObjectRef
+            Panel and plan, handed to every call: a worker reads them from its node's memory.
+        """
+        self._shared = shared
         actor: Any = ray.remote(BlockWorker).options(
             **self.pool.actor_options(), runtime_env={"env_vars": ONE_THREAD}
         )
         for n in range(min(self.pool.n_workers, len(self.blocks))):
             name = f"{self.pool.device}-{n}"
-            self._workers[name] = actor.remote(*shared)
+            self._workers[name] = actor.remote(*arguments)
             self._await(name)
 
     def stop(self) -> None:
@@ -194,7 +207,9 @@ class _PoolRun:
     def _carry_out(self, instruction: Instruction) -> list[Settled]:
         match instruction:
             case Submit(worker, block, attempt):
-                ref = self._workers[worker].compute.remote(self.blocks[block], attempt)
+                ref = self._workers[worker].compute.remote(
+                    *self._shared, self.blocks[block], attempt
+                )
                 self.pending[ref] = _Pending(worker, block)
             case AwaitWorker(worker):
                 self._await(worker)
@@ -210,6 +225,14 @@ class _PoolRun:
 
     def _await(self, worker: str) -> None:
         self.pending[self._workers[worker].ready.remote()] = _Pending(worker, None)
+
+
+def _folders(plugins: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the folders from which this process imports ``plugins``, for the workers' path."""
+    specs = [importlib.util.find_spec(name.partition(".")[0]) for name in plugins]
+    origins = [Path(spec.origin) for spec in specs if spec is not None and spec.origin]
+    tops = [path.parent.parent if path.name == "__init__.py" else path.parent for path in origins]
+    return tuple(dict.fromkeys(str(top) for top in tops))
 
 
 def _one_line(error: BaseException) -> str:

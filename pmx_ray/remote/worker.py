@@ -1,6 +1,7 @@
 """The Ray actor that computes blocks."""
 
 import platform
+import sys
 
 import ray
 
@@ -13,17 +14,23 @@ from pmx_ray.lake import Receipt, open_store
 
 
 class BlockWorker:
-    """Holds what every block of a sweep needs; can be killed and rebuilt at any time."""
+    """Computes blocks one after the other; holds no state that a restart would lose.
+
+    Parameters
+    ----------
+    lake_url : str
+        Where blocks are written.
+    plugins : tuple of str
+        Modules that register forecasters.
+    plugin_folders : tuple of str
+        Where the driver found them.
+    """
 
     def __init__(
-        self,
-        shared: tuple[ray.ObjectRef[Panel], ray.ObjectRef[FoldPlan]],
-        lake_url: str,
-        plugins: tuple[str, ...],
+        self, lake_url: str, plugins: tuple[str, ...], plugin_folders: tuple[str, ...]
     ) -> None:
+        sys.path.extend(plugin_folders)
         load_families(plugins)
-        # References inside a tuple, so that a restarted worker fetches them anew from the driver.
-        self._panel, self._plan = ray.get(shared[0]), ray.get(shared[1])
         self._store = open_store(lake_url)
 
     @ray.method(max_task_retries=-1)
@@ -31,9 +38,7 @@ class BlockWorker:
         """Return the node's name once the worker can work; survives a restart."""
         return platform.node()
 
-    def compute(self, block: WorkBlock, attempt: int) -> Receipt:
+    def compute(self, panel: Panel, plan: FoldPlan, block: WorkBlock, attempt: int) -> Receipt:
         """Compute a block into the lake and return its receipt."""
         node = ray.get_runtime_context().get_node_id()
-        return compute_block(
-            self._panel, self._plan, block, store=self._store, node=node, attempt=attempt
-        )
+        return compute_block(panel, plan, block, store=self._store, node=node, attempt=attempt)

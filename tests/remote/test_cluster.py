@@ -1,0 +1,81 @@
+import stat
+import subprocess
+import sys
+
+import pytest
+
+from pmx_ray.errors import ClusterError
+from pmx_ray.remote.cluster import WorkerPool, fit_pool
+
+
+def node(labels: dict[str, str] | None = None, **resources: float) -> dict[str, object]:
+    return {"Labels": labels or {}, "Resources": resources}
+
+
+def test_pool_when_the_cluster_is_smaller_then_as_many_as_fit() -> None:
+    pool = WorkerPool("cpu", 8, 0.0, {})
+    assert fit_pool(pool, [node(CPU=2), node(CPU=3)]).n_workers == 5
+
+
+def test_pool_when_no_number_is_asked_then_all_cpus() -> None:
+    assert fit_pool(WorkerPool("cpu", 0, 0.0, {}), [node(CPU=2), node(CPU=3)]).n_workers == 5
+
+
+def test_pool_when_gpus_are_shared_then_two_workers_a_card_within_cpus() -> None:
+    pool = WorkerPool("gpu", 9, 0.5, {})
+    assert fit_pool(pool, [node(CPU=8, GPU=2), node(CPU=8)]).n_workers == 4
+    assert fit_pool(pool, [node(CPU=1, GPU=2)]).n_workers == 1
+
+
+def test_pool_when_labels_are_asked_then_only_nodes_that_carry_them() -> None:
+    pool = WorkerPool("cpu", 9, 0.0, {"zone": "a"})
+    assert fit_pool(pool, [node({"zone": "a"}, CPU=2), node({"zone": "b"}, CPU=4)]).n_workers == 2
+
+
+@pytest.mark.parametrize(
+    ("pool", "message"),
+    [
+        (WorkerPool("gpu", 1, 1.0, {}), "no node of the cluster has 1 CPU and 1 GPU"),
+        (WorkerPool("cpu", 1, 0.0, {"zone": "c"}), r"with the labels {'zone': 'c'} has 1 CPU"),
+    ],
+)
+def test_pool_when_nothing_fits_then_says_so_instead_of_waiting(
+    pool: WorkerPool, message: str
+) -> None:
+    with pytest.raises(ClusterError, match=message):
+        fit_pool(pool, [node(CPU=4), node({"zone": "a"}, CPU=4)])
+
+
+TOKEN_PROBE = """
+import os, sys
+for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"):
+    os.environ.pop(name, None)
+os.environ["HOME"] = sys.argv[2]
+from pmx_ray.remote.token import use_token
+assert "ray" not in sys.modules
+use_token(sys.argv[1] or None)
+print(os.environ.get("RAY_AUTH_MODE"), len(os.environ.get("RAY_AUTH_TOKEN", "")))
+"""
+
+
+@pytest.mark.parametrize(
+    ("address", "has_file", "expected"),
+    [
+        ("", False, "token 64"),
+        ("local", True, "token 64"),
+        ("10.0.0.1:6379", True, "token 0"),
+        ("10.0.0.1:6379", False, "None 0"),
+    ],
+)
+def test_token_when_an_address_is_used_then_as_documented(
+    tmp_path, address: str, has_file: bool, expected: str
+) -> None:
+    if has_file:
+        (tmp_path / ".ray").mkdir()
+        (tmp_path / ".ray" / "auth_token").write_text("x" * 64)
+        (tmp_path / ".ray" / "auth_token").chmod(stat.S_IRUSR)
+    found = subprocess.run(
+        [sys.executable, "-c", TOKEN_PROBE, address, str(tmp_path)],
+        check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    assert found.stdout.strip() == expected
