@@ -15,7 +15,7 @@ from pmx_ray.forecasters.batch import forecast_folds
 from pmx_ray.forecasters.protocol import Failure, Forecast, Status
 from pmx_ray.forecasters.registry import ForecasterSpec
 from pmx_ray.forecasters.samossa import Samossa, SamossaSettings, array_namespace
-from pmx_ray.kernels.samossa import Choice, fit_models
+from pmx_ray.kernels.samossa import Choice, fit_models, grid
 
 STEPS = (1, 5, 20)
 RNG = np.random.default_rng(0)  # the forecaster draws nothing
@@ -126,6 +126,15 @@ def test_fit_when_sixty_returns_then_fitted_and_with_fewer_too_short():
     assert all(isinstance(o, Forecast) for o in fit(panel_of(log_close)).forecast(STEPS))
     (short, _) = fit(panel_of(log_close[:, 1:])).forecast(STEPS)
     assert short == Failure(Status.TOO_SHORT, "59 log returns in 60 sessions; 60 are needed")
+
+
+def test_fit_when_listed_for_less_than_half_the_window_then_too_short():
+    log_close = log_walks(2, 301)
+    log_close[0, :151] = np.nan  # 149 of 300 returns
+    log_close[1, :150] = np.nan  # 150 of 300
+    short, enough = fit(panel_of(log_close)).forecast(STEPS)
+    assert short.status is Status.TOO_SHORT
+    assert isinstance(enough, Forecast)
 
 
 def test_fit_when_every_page_has_a_hole_then_too_short():
@@ -292,13 +301,18 @@ def test_tune_when_returns_follow_a_cycle_then_the_choice_finds_it():
     )
 
 
-def test_tune_when_done_then_least_error_held_out():
+def test_tune_when_done_then_least_error_of_the_whole_grid_held_out():
     history = panel_of(log_walks(2, 301))
+    losses = {}
+    for difference in (True, False):
+        series = history.log_returns() if difference else np.log(history.close)
+        for choice in grid():
+            (early,) = fit_models(series[:, :-100], [choice])
+            squares = np.mean(early.errors(series)[:, -100:] ** 2, axis=1)
+            loss = np.mean(squares / history.log_returns().var(axis=1))
+            losses[choice, difference] = loss
     tuned = fit(history, tune=True)
-    returns = history.log_returns()
-    early = fit_models(returns[:, :-100], [tuned.model.choice, Choice("energy", 5, 3)])
-    losses = [np.mean(np.var(m.errors(returns)[:, -100:], axis=1)) for m in early]
-    assert losses[0] <= losses[1]
+    assert (tuned.model.choice, tuned.difference) == min(losses, key=losses.__getitem__)
 
 
 def test_engine_when_no_card_then_failure_says_so(monkeypatch):

@@ -156,7 +156,10 @@ def test_scale_when_early_fit_errs_more_than_final_then_by_that_much():
     early = Model(Choice(1), 0, final.mean, final.scale, np.array([0.9]), final.alpha)
     calibration = calibrate(early, final, series, 300, cumulative=False)
     # Forecasting white noise by 0.9 of the last value leaves 1 + 0.81 of its variance.
-    assert calibration.scale(np.array([1]))[0] == pytest.approx(1.81, rel=0.05)
+    # Two steps ahead it forecasts 0.81 of the last value and leaves 1 + 0.81^2, of a variance that
+    # the final model puts at 1.
+    found = calibration.scale(np.array([1, 2]))
+    np.testing.assert_allclose(found, [1.81, 1.6561], rtol=0.05)
 
 
 def test_scale_when_one_series_bursts_then_the_others_decide():
@@ -202,6 +205,7 @@ def test_path_when_recursed_then_as_run_forward_in_standard_units():
     np.testing.assert_allclose(model.path(last, 3), expected)
 
 
+# proves M2
 def test_paper_when_small_then_noise_model_beats_mssa():
     scores = run(Setting(n_train=2000), range(4))
     for ours, theirs in (("SAMoSSA", "mSSA"), ("SAMoSSA whitened", "mSSA whitened")):
