@@ -256,8 +256,13 @@ def heat_map(view: ReportView, step: int, name: str) -> go.Figure:
             },
         )
     )
+    names = [view.labels[spec] for spec in wide.columns]
     figure.update_xaxes(
-        type="category", showgrid=False, tickangle=-35 if len(wide.columns) > 4 else 0
+        type="category",
+        showgrid=False,
+        tickvals=list(range(len(names))),
+        ticktext=[text_of(typeset.shortened(name, 24)) for name in names],
+        tickangle=-35 if len(names) > 4 else 0,
     )
     figure.update_yaxes(
         type="category", autorange="reversed", showgrid=False, dtick=1, ticklabelstandoff=4

@@ -6,8 +6,6 @@ from pmx_ray.report import figures, typeset
 from pmx_ray.report.figures import Plot
 from pmx_ray.report.view import ReportView
 
-INTERVAL = "Bars are intervals; grey is the random walk. Higher is better."
-
 
 def skill_plots(view: ReportView) -> tuple[Plot, ...]:
     """Return skill with its interval at every step, on price level and on variance."""
@@ -15,8 +13,8 @@ def skill_plots(view: ReportView) -> tuple[Plot, ...]:
         Plot(
             id=f"skill-{short}",
             title=f"Skill on {subject}",
-            unit=f"1 - {loss} / {loss} of the random walk",
-            caption=INTERVAL,
+            unit=f"1 - {loss} / {loss} of {view.walk}",
+            caption=f"Bars are intervals; grey is {view.walk}. Higher is better.",
             alt=f"Skill of {_count(view)} on {subject} at steps {_steps(view)}, with intervals.",
             by_step={"": figures.skill_by_step(view, name)},
         )
@@ -35,7 +33,7 @@ def loss_plots(view: ReportView) -> tuple[Plot, ...]:
             title=title,
             unit=unit,
             caption="Lower is better.",
-            alt=f"{title} of {_count(view)} and the random walk at steps {_steps(view)}.",
+            alt=f"{title} of {_count(view)} and {view.walk} at steps {_steps(view)}.",
             by_step={"": figures.loss_by_step(view, name)},
         )
         for name, title, unit in (
@@ -52,7 +50,7 @@ def ticker_plots(view: ReportView) -> tuple[Plot, ...]:
         Plot(
             id=f"heat-{short}",
             title=f"Skill on {subject} per ticker",
-            unit="blue: better than the random walk; orange: worse",
+            unit=f"blue: better than {view.walk}; orange: worse",
             caption=_left_out(view, name),
             alt=f"Heat map of the skill on {subject}: a row a ticker, a column a forecaster.",
             by_step=figures.variants(view, figures.heat_map, name),
@@ -78,14 +76,14 @@ def rolling_plots(view: ReportView) -> tuple[Plot, ...]:
                 title=f"Rolling {loss}",
                 unit=unit,
                 caption=f"{span} Lower is better.",
-                alt=f"Rolling {loss} of {_count(view)} and the random walk, {_span(view)}.",
+                alt=f"Rolling {loss} of {_count(view)} and {view.walk}, {_span(view)}.",
                 by_step=figures.variants(view, figures.rolling_loss, column),
             ),
             Plot(
                 id=f"rolling-skill-{column}",
                 title=f"Rolling {loss} skill",
-                unit=f"1 - {loss} / {loss} of the random walk",
-                caption=f"{span} Above the grey line: better than the random walk.",
+                unit=f"1 - {loss} / {loss} of {view.walk}",
+                caption=f"{span} Above the grey line: better than {view.walk}.",
                 alt=f"Rolling {loss} skill of {_count(view)}, {_span(view)}.",
                 by_step=figures.variants(view, figures.rolling_skill, column),
             ),
@@ -103,7 +101,7 @@ def strategy_plots(view: ReportView) -> tuple[Plot, ...]:
             title=title,
             unit=unit,
             caption=caption,
-            alt=f"{title} of {_count(view)} and the random walk, {_span(view)}.",
+            alt=f"{title} of {_count(view)} and {view.walk}, {_span(view)}.",
             by_step=figures.variants(view, figures.path_of, name),
         )
         for name, title, unit, caption in (
@@ -129,7 +127,7 @@ def undrawn(view: ReportView) -> str:
     if not n:
         return ""
     return (
-        f"The figures draw the random walk and the {figures.MAX_DRAWN} best ranked forecasters at "
+        f"The figures draw {view.walk} and the {figures.MAX_DRAWN} best ranked forecasters at "
         f"step {view.steps[0]}; {typeset.things(n, 'other')} {'is' if n == 1 else 'are'} in the "
         "tables and the Parquet files only."
     )

@@ -12,7 +12,7 @@ from plotly.offline import get_plotlyjs
 
 from pmx_ray.backtest.report_types import EvaluationReport
 from pmx_ray.errors import DataError
-from pmx_ray.report import figures, gallery, tables, typeset, wording
+from pmx_ray.report import board, figures, gallery, tables, typeset, wording
 from pmx_ray.report.figures import Plot, Style
 from pmx_ray.report.markup import Markup, markup, tag
 from pmx_ray.report.view import ReportView
@@ -118,19 +118,19 @@ def _chapters(
     heat, rolling = gallery.ticker_plots(view), gallery.rolling_plots(view)
     strategy = gallery.strategy_plots(view)
     boards = (
-        tag("div", tables.leaderboard(view, step, styles), data_at_step=str(step))
+        tag("div", board.leaderboard(view, step, styles), data_at_step=str(step))
         for step in view.steps
     )
     chapters = [
         Chapter(
             "leaderboard",
             "Leaderboard",
-            f"Ranked by RMSE skill. Every figure is over the same common cells; skill is the loss "
-            f"saved against {view.walk}, with its {typeset.percent(view.level, 0)} interval, drawn "
-            "about the grey line of zero. ↓ lower is better, ↑ higher is better.",
+            "Ranked by RMSE skill. Figures are over the cells that all forecasters scored; skill "
+            f"is the loss saved against {view.walk}, with its {typeset.percent(view.level, 0)} "
+            "interval, drawn about the grey line of zero. ↓ lower is better, ↑ higher is better.",
             *boards,
         ),
-        Chapter("skill", "Skill by horizon", "", _gallery(skill), plots=skill),
+        Chapter("skill", "Skill by horizon", gallery.undrawn(view), _gallery(skill), plots=skill),
         Chapter("loss", "Loss by horizon", "", _gallery(loss, thirds=True), plots=loss),
         Chapter("tickers", "By ticker", _at_step("Skill"), _gallery(heat), plots=heat),
         Chapter("rolling", "Over time", "", _gallery(rolling), plots=rolling),
@@ -223,7 +223,7 @@ def _controls(view: ReportView) -> Markup:
             "li",
             tag(
                 "button",
-                tables.swatch(style),
+                board.swatch(style),
                 view.labels[spec],
                 type="button",
                 data_spec=spec,

@@ -136,10 +136,7 @@ def _notes(view: ReportView, layout: Mapping[str, int]) -> list[str]:
 
 def _name(row: dict[str, object], baseline: str) -> str:
     marks = ("=" if row["spec"] == baseline else "") + ("!" if row["incomplete"] else "")
-    text = " ".join(str(row["label"]).split())
-    if len(text) > LABEL_WIDTH:
-        half = (LABEL_WIDTH - 1) // 2
-        text = f"{text[: LABEL_WIDTH - 1 - half]}…{text[-half:]}"
+    text = typeset.shortened(" ".join(str(row["label"]).split()), LABEL_WIDTH)
     return f"{text} {marks}" if marks else text
 
 

@@ -106,6 +106,20 @@ def listing(names: Sequence[str], *, most: int = 4) -> str:
     return f"{', '.join(shown[:-1])} and {shown[-1]}"
 
 
+def shortened(text: str, width: int) -> str:
+    """Return ``text`` in at most ``width`` characters; a longer one loses its middle.
+
+    Examples
+    --------
+    >>> shortened("sarimax(order=1-1-1)", 13)
+    'sarima…1-1-1)'
+    """
+    if len(text) <= width:
+        return text
+    end = (width - 1) // 2
+    return f"{text[: width - 1 - end]}…{text[len(text) - end :]}"
+
+
 def things(n: int, noun: str, plural: str = "") -> str:
     """Return a count with its noun in the right number.
 

@@ -113,7 +113,7 @@ def build(
                 "cutoff": day,
                 "n_scored": 3,
                 "n_common": 3,
-                "mse": 0.0004 * (1 + 0.1 * labels.index(label) + 0.01 * n),
+                "mse": 0.0004 * step * (1 + 0.1 * labels.index(label) + 0.01 * n),
                 "qlike": 2.0 + 0.1 * labels.index(label),
                 "crps": 0.01,
                 "net_return": 0.001,

@@ -1,5 +1,8 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from pmx_ray.report import figures, gallery
@@ -89,9 +92,10 @@ def test_rolling_skill_when_loss_is_a_tenth_more_then_minus_a_tenth_of_variance(
 
 
 def _with(report, *, cutoffs: pd.DataFrame) -> ReportView:
-    table = report.cutoffs.from_pandas(cutoffs, schema=report.cutoffs.schema, preserve_index=False)
-    fields = {name: getattr(report, name) for name in report.__slots__}
-    return ReportView.of(type(report)(**{**fields, "cutoffs": table}))
+    schema = report.cutoffs.schema
+    table = pa.Table.from_pandas(cutoffs, schema=schema, preserve_index=False)
+    table = table.replace_schema_metadata(schema.metadata)
+    return ReportView.of(replace(report, cutoffs=table))
 
 
 def test_cutoffs_when_many_then_every_one_is_drawn(make):

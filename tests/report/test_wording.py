@@ -1,6 +1,7 @@
 # ruff: noqa: RUF001 - the page sets a true minus and an en dash
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -80,12 +81,8 @@ def _headline(make, steps, changed):
         for row in report.leaderboard.to_pylist()
     ]
     board = report.leaderboard.from_pylist(rows, schema=report.leaderboard.schema)
-    view = ReportView.of(type(report)(**{**_fields(report), "leaderboard": board}))
+    view = ReportView.of(replace(report, leaderboard=board))
     return wording.headline([wording.verdict(view, step, "price level") for step in view.steps])
-
-
-def _fields(report):
-    return {name: getattr(report, name) for name in report.__slots__}
 
 
 @pytest.mark.parametrize(
