@@ -48,9 +48,9 @@ def find_jumps(
     """Return the moves that look like an unadjusted split or a unit error.
 
     A split stays, so a move counts as one only if the ``REVERT_WITHIN`` prices after it do not
-    come back to the old level, nor those before it come from the new one; a move by a power of ten counts whether or not it does. The
-    nearer to 1 the split, the closer the ratio must be, because real moves of that size are more
-    frequent: 3 % for 3:2 and 2:1, 5 % for 3:1, 8 % from 4:1 on.
+    come back to the old level, nor those before it come from the new one; a move by a power of ten
+    counts whether or not it does. The nearer to 1 the split, the closer the ratio must be, because
+    real moves of that size are more frequent: 3 % for 3:2 and 2:1, 5 % for 3:1, 8 % from 4:1 on.
 
     Parameters
     ----------

@@ -80,6 +80,17 @@ def test_csv_when_zip_of_utc_days_then_read_as_days(tmp_path: Path) -> None:
     assert load(tmp_path, text)[0].sha256 == load(tmp_path, GOOD)[0].sha256
 
 
+def test_csv_when_a_spreadsheet_wrote_it_then_its_marks_are_read_over(tmp_path: Path) -> None:
+    (tmp_path / "p.csv").write_bytes(b"\xef\xbb\xbf" + GOOD.replace("\n", "\r\n").encode())
+    panel, _ = load_panel(FileSettings(path=tmp_path / "p.csv"), clock=clock)
+    assert panel.sha256 == load(tmp_path, GOOD)[0].sha256
+
+
+def test_csv_when_a_row_is_of_today_then_it_is_not_in_the_future(tmp_path: Path) -> None:
+    text = "date,ticker,close\n2024-05-31,AAA,1\n2024-06-03,AAA,1\n"
+    assert load(tmp_path, text)[0].n_sessions == 2
+
+
 REFUSED = [
     ("20.2", "", r"row 5, ticker BBB, 2024-01-03: close was NaN; a price must be a finite number"),
     ("20.2", "NaN", r"row 5, ticker BBB, 2024-01-03: close was NaN"),
