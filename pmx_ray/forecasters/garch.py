@@ -46,6 +46,9 @@ ON_BOUND = 1e-6
 NU_BOUNDS = (2.05, 500.0)
 """Between these `arch` searches for the degrees of freedom."""
 
+MAX_ITERATIONS = 200
+"""Steps the optimiser may take."""
+
 BACKCAST_LENGTH, BACKCAST_DECAY = 75, 0.94
 """The variance before the first return is that of the first 75, weighted by 0.94 a session."""
 
@@ -207,7 +210,7 @@ def estimate(returns: FloatArray, settings: GarchSettings) -> GarchParameters | 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # convergence and scale; the flag below is what counts
         try:
-            result = model.fit(disp="off", show_warning=False)
+            result = model.fit(disp="off", show_warning=False, options={"maxiter": MAX_ITERATIONS})
         except (ValueError, np.linalg.LinAlgError) as error:
             return Failure(Status.NOT_CONVERGED, f"arch: {' '.join(str(error).split())[:150]}")
     if result.convergence_flag != 0:

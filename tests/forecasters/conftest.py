@@ -1,10 +1,11 @@
 """Histories for the forecasters: prices of one's own on the NYSE calendar, and simulated ones."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 from pmx_ray.data.calendar import calendar_sessions
 from pmx_ray.data.panel import Panel
@@ -30,6 +31,13 @@ def simulate_garch(
         returns.append(e)
         variance = omega + (alpha + gamma * (e < 0)) * e**2 + beta * variance
     return np.array(returns[500:])
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> Iterator[None]:
+    """Compute as the runner does: two BLAS threads add in another order, and optimisers notice."""
+    with threadpool_limits(1):
+        yield
 
 
 @pytest.fixture(scope="session")
