@@ -13,19 +13,19 @@ def walk(tickers: str, n_sessions: int, *, seed: int = 0, **fields: object) -> P
     rng = np.random.default_rng(seed)
     days = calendar_sessions("XNYS")
     start = int(np.searchsorted(days, np.datetime64("2015-01-02")))
-    steps = rng.normal(0.0, 0.01, (len(tickers), n_sessions))
+    steps = rng.normal(0.0, 0.01, (n_sessions, len(tickers))).T  # a longer walk only goes on
     close = 100.0 * np.exp(np.cumsum(steps, axis=1))
     return Panel("XNYS", tuple(tickers), days[start : start + n_sessions], close, **fields)
 
 
 @pytest.fixture(scope="session")
 def panel() -> Panel:
-    """Return three random walks of 200 sessions."""
-    return walk("ABC", 200)
+    """Return three random walks of 240 sessions."""
+    return walk("ABC", 240)
 
 
 @pytest.fixture(scope="session")
 def plan(panel: Panel) -> FoldPlan:
     """Return 23 rolling folds, refitted every fourth."""
-    settings = FoldSettings(input_size=60, step_size=6, steps=(1, 5), refit_every=4)
+    settings = FoldSettings(input_size=100, step_size=6, steps=(1, 5), refit_every=4)
     return build_folds(panel.sessions, settings)

@@ -150,9 +150,7 @@ def test_plan_when_a_boundary_is_wrong_then_refused(
         ({"n_groups": 3, "n_test_groups": 3}, "n_test_groups was 3"),
     ],
 )
-def test_settings_when_out_of_range_then_refused(
-    written: dict[str, object], message: str
-) -> None:
+def test_settings_when_out_of_range_then_refused(written: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         FoldSettings(**written)
 

@@ -87,7 +87,9 @@ def overwrite_after(panel: Panel, cutoff: int, *, rng: np.random.Generator) -> P
         return changed
 
     present = {name: getattr(panel, name) for name in FIELDS}
-    fields: dict[str, Any] = {name: noisy(values) for name, values in present.items() if values is not None}
+    fields: dict[str, Any] = {
+        name: noisy(values) for name, values in present.items() if values is not None
+    }
     gap = panel.gap
     if gap is not None:
         gap = gap.copy()

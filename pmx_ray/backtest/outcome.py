@@ -13,10 +13,10 @@ from pmx_ray.backtest.evaluate import evaluate
 from pmx_ray.backtest.executor import Settled
 from pmx_ray.backtest.frame import FrameDigest
 from pmx_ray.backtest.report_types import REPORT_VERSION, EvaluationReport
-from pmx_ray.backtest.sweep import Sweep, load_settled, spec_frames, write_text
+from pmx_ray.backtest.sweep import Sweep, load_settled, spec_frames
 from pmx_ray.errors import DataError, SettingsError
 from pmx_ray.forecasters.registry import ForecasterSpec
-from pmx_ray.lake import BlockStore
+from pmx_ray.lake import BlockStore, FolderStore
 from pmx_ray.provenance import ENGINE_VERSION, canonical_json, sha256_hex
 
 PROVENANCE, PAGE = "provenance.json", "report.html"
@@ -77,7 +77,7 @@ def evaluate_sweep(sweep: Sweep, store: BlockStore) -> Outcome:
     )
     report.save(sweep.folder)
     provenance = _provenance(sweep, settled, key=key, forecast_sha256=digest.hexdigest())
-    write_text(sweep.folder / PROVENANCE, json.dumps(provenance, indent=1) + "\n")
+    FolderStore(sweep.folder).replace(PROVENANCE, f"{json.dumps(provenance, indent=1)}\n".encode())
     return Outcome(report, provenance, reused=False)
 
 

@@ -71,6 +71,8 @@ class SweepSettings(Settings):
         How the work is carried out.
     plugins : tuple of str
         Modules that register forecasters of your own.
+    data_quality_threshold : float
+        Least quality score of the panel, 0 to 1; below it the data is refused.
     seed : int
         Root of every random draw.
     accepted_failures : tuple of Status
@@ -89,6 +91,7 @@ class SweepSettings(Settings):
     evaluation: EvaluationSettings = EvaluationSettings()
     execution: ExecutionSettings = ExecutionSettings()
     plugins: tuple[str, ...] = ()
+    data_quality_threshold: float = Field(default=0.95, ge=0, le=1)
     seed: int = Field(default=0, ge=0)
     accepted_failures: tuple[Status, ...] = ()
     lake: str | None = None

@@ -22,14 +22,21 @@ from pmx_ray.backtest.settings import SweepSettings
 from pmx_ray.clock import Clock
 from pmx_ray.config import parse
 from pmx_ray.data.panel import Panel
-from pmx_ray.data.quality import QualityReport
 from pmx_ray.data.snapshot import load_saved_panel, save_panel
 from pmx_ray.data.sources import load_panel
 from pmx_ray.errors import DataError, SettingsError
 from pmx_ray.folds import FoldPlan, as_json, build_folds, partition
 from pmx_ray.forecasters.protocol import Status
 from pmx_ray.forecasters.registry import ForecasterSpec
-from pmx_ray.lake import BlockStore, Receipt, known_blocks, load_receipts, read_block, verify
+from pmx_ray.lake import (
+    BlockStore,
+    FolderStore,
+    Receipt,
+    known_blocks,
+    load_receipts,
+    read_block,
+    verify,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +108,16 @@ def prepare(
     SettingsError, DataError
         If the settings, the data or the folds cannot be used.
     """
-    panel, quality = load_panel(settings.panel, clock=clock, base_dir=base_dir)
+    panel, quality = load_panel(
+        settings.panel,
+        clock=clock,
+        threshold=settings.data_quality_threshold,
+        base_dir=base_dir,
+    )
     specs = settings.specs()
     sweep_id = settings.sweep_id(panel.sha256)
     folder = root.resolve() / f"{settings.name}-{sweep_id[:12]}"
-    return Sweep(folder, settings, panel, _quality_json(quality), _folds(settings, panel), specs)
+    return Sweep(folder, settings, panel, quality.as_json(), _folds(settings, panel), specs)
 
 
 def save(sweep: Sweep) -> None:
@@ -121,9 +133,10 @@ def save(sweep: Sweep) -> None:
             for spec in sweep.specs
         ],
     }
+    store = FolderStore(sweep.folder)
     for name, document in documents.items():
-        write_text(sweep.folder / name, json.dumps(document, indent=1) + "\n")
-    write_text(sweep.folder / "settings.yaml", sweep.settings.as_yaml())
+        store.replace(name, f"{json.dumps(document, indent=1)}\n".encode())
+    store.replace("settings.yaml", sweep.settings.as_yaml().encode())
 
 
 def load(folder: Path) -> Sweep:
@@ -177,7 +190,7 @@ def save_receipts(sweep: Sweep, settled: Sequence[Settled]) -> None:
     order = {spec.id: n for n, spec in enumerate(sweep.specs)}
     rows = sorted(settled, key=lambda s: (order[s.block.spec.id], s.block.scopes, s.block.first))
     lines = (json.dumps(_settled_json(row), sort_keys=True) + "\n" for row in rows)
-    write_text(sweep.folder / "receipts.jsonl", "".join(lines))
+    FolderStore(sweep.folder).replace("receipts.jsonl", "".join(lines).encode())
 
 
 def load_settled(sweep: Sweep) -> tuple[Settled, ...]:
@@ -223,23 +236,11 @@ def _block_table(sweep: Sweep, settled: Settled, store: BlockStore) -> pa.Table:
     )
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a small text file whole or not at all."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
-
-
 def _folds(settings: SweepSettings, panel: Panel) -> FoldPlan:
     plan = build_folds(panel.sessions, settings.folds)
     if settings.folds.tuning_end is None:
         return plan
     return partition(plan, panel.sessions, settings.folds.tuning_end)[1]
-
-
-def _quality_json(quality: QualityReport) -> dict[str, Any]:
-    document: dict[str, Any] = json.loads(json.dumps(asdict(quality), default=str))
-    return document
 
 
 def _settled_json(settled: Settled) -> dict[str, Any]:

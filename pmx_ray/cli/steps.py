@@ -186,6 +186,12 @@ def plan_step(voice: Voice, sweep: Sweep, store: BlockStore) -> None:
     baseline_id(sweep)
     plan, _ = folder_of.outline(sweep, store)
     folder_of.save(sweep)
+    for left_out in sweep.quality["quarantined"]:
+        text = (
+            f"left out: ticker {left_out['ticker']}, close moved by a factor of "
+            f"{left_out['ratio']:.4g} on {left_out['session']}: {left_out['reason']}"
+        )
+        voice.say("quarantined", text, **left_out)
     show_plan(voice, sweep, plan)
 
 

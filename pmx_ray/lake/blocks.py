@@ -161,7 +161,7 @@ def to_parquet(table: pa.Table) -> bytes:
     Chunks do not matter, and pandas' own metadata is left out.
     """
     metadata = {k: v for k, v in (table.schema.metadata or {}).items() if k != b"pandas"}
-    plain = table.replace_schema_metadata(metadata or None).combine_chunks()
+    plain = table.replace_schema_metadata(metadata or None)
     sink = pa.BufferOutputStream()
     pq.write_table(
         plain,

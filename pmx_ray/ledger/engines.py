@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import stamina
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
@@ -127,18 +126,9 @@ def _sqlite(url: URL) -> Engine:
 
 def _prepare(connection: sqlite3.Connection, _record: Any) -> None:
     connection.isolation_level = None  # we say BEGIN ourselves; the driver's comes too late
-    for attempt in stamina.retry_context(
-        on=_is_locked, attempts=None, timeout=BUSY_S, wait_initial=0.01, wait_max=0.2
-    ):
-        # The change to WAL needs the file alone, and does not wait for it as statements do.
-        with attempt:
-            connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA foreign_keys=ON")
-
-
-def _is_locked(error: Exception) -> bool:
-    return isinstance(error, sqlite3.OperationalError) and "locked" in str(error)
 
 
 def _begin(connection: Connection) -> None:

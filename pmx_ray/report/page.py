@@ -12,6 +12,7 @@ from plotly.offline import get_plotlyjs
 
 from pmx_ray.backtest.report_types import EvaluationReport
 from pmx_ray.errors import DataError
+from pmx_ray.lake import FolderStore
 from pmx_ray.report import board, figures, gallery, tables, typeset, wording
 from pmx_ray.report.figures import Plot, Style
 from pmx_ray.report.markup import Markup, markup, tag
@@ -36,11 +37,8 @@ def write_page(folder: Path) -> Path:
         _document(folder / "comparison.json"),
         _document(folder / "provenance.json"),
     )
-    path = folder / PAGE
-    partial = folder / f".{PAGE}.partial"
-    partial.write_text(page, encoding="utf-8", newline="\n")
-    partial.replace(path)
-    return path
+    FolderStore(folder).replace(PAGE, page.encode())
+    return folder / PAGE
 
 
 def render_page(

@@ -21,7 +21,7 @@ load_families(["odd_forecasters"])
 SPECS = tuple(
     ForecasterSpec.parse({"name": name}) for name in ("random_walk", "drift", "dice", "samossa")
 )
-FOLDS = FoldSettings(input_size=60, step_size=6, steps=(1, 5), refit_every=4)
+FOLDS = FoldSettings(input_size=100, step_size=6, steps=(1, 5), refit_every=4)
 
 
 def every_block(
@@ -46,6 +46,13 @@ def whole_frame(panel: Panel, plan: FoldPlan, blocks: tuple[WorkBlock, ...]) -> 
 
 def ids(blocks: tuple[WorkBlock, ...]) -> set[str]:
     return {block.id for block in blocks}
+
+
+def test_frame_when_everything_is_fit_for_use_then_no_cell_fails(
+    panel: Panel, plan: FoldPlan
+) -> None:
+    """Guards the tests below: equal bytes of failures would prove nothing."""
+    assert all(n_failed(run_block(panel, plan, block)) == 0 for block in every_block(panel, plan))
 
 
 def test_blocks_when_planned_then_cover_every_cell_once(panel: Panel, plan: FoldPlan) -> None:
@@ -127,17 +134,15 @@ def test_ids_when_anything_that_matters_changes_then_others(
         case "engine":
             monkeypatch.setattr(blocks_module, "ENGINE_VERSION", "other")
         case "library":
-            monkeypatch.setattr(
-                "pmx_ray.provenance.library_version", lambda name: f"{name} 0"
-            )
+            monkeypatch.setattr("pmx_ray.provenance.library_version", lambda name: f"{name} 0")
         case "steps":
             plan = replace(plan, steps=(1, 4))
     assert not before & ids(every_block(panel, plan, specs=specs, seed=seed))
 
 
 def test_ids_when_the_sweep_has_more_tickers_then_the_same_for_the_old_ones() -> None:
-    three, four = walk("ABC", 200), walk("ABC", 200)
-    more = walk("ABCD", 200)
+    three, four = walk("ABC", 240), walk("ABC", 240)
+    more = walk("ABCD", 240)
     four = replace(more, close=np.vstack([three.close, more.close[3:]]))
     plan = build_folds(three.sessions, FOLDS)
     size, specs = BlockSize(tickers=1), SPECS[:2]
@@ -146,8 +151,8 @@ def test_ids_when_the_sweep_has_more_tickers_then_the_same_for_the_old_ones() ->
 
 
 def test_plan_when_a_day_is_added_then_only_the_new_fold_is_left() -> None:
-    settings_ = FoldSettings(input_size=60, step_size=1, steps=(1, 5), refit_every=7)
-    whole = walk("ABC", 200)
+    settings_ = FoldSettings(input_size=90, step_size=1, steps=(1, 5), refit_every=7)
+    whole = walk("ABC", 240)
     for n_sessions in (150, 151, 152):
         earlier, later = whole.window(0, n_sessions), whole.window(0, n_sessions + 1)
         known = ids(every_block(earlier, build_folds(earlier.sessions, settings_)))
@@ -157,10 +162,10 @@ def test_plan_when_a_day_is_added_then_only_the_new_fold_is_left() -> None:
 
 
 def test_plan_when_a_chain_grew_day_by_day_then_all_pieces_are_reused() -> None:
-    settings_ = FoldSettings(input_size=60, step_size=1, steps=(1, 5), refit_every=7)
-    whole = walk("ABC", 120)
+    settings_ = FoldSettings(input_size=90, step_size=1, steps=(1, 5), refit_every=7)
+    whole = walk("ABC", 150)
     known: set[str] = set()
-    for n_sessions in range(90, 121):
+    for n_sessions in range(115, 151):
         panel = whole.window(0, n_sessions)
         plan = build_folds(panel.sessions, settings_)
         cut = plan_blocks(panel, plan, specs=SPECS[:1], seed=1, size=BlockSize(), known=known)
@@ -186,7 +191,7 @@ def test_scopes_when_a_spec_works_by_group_without_groups_then_refused(
 
 
 def test_scopes_when_by_group_then_one_each() -> None:
-    grouped = replace(walk("ABC", 200), groups=("x", "y", "x"))
+    grouped = replace(walk("ABC", 240), groups=("x", "y", "x"))
     plan = build_folds(grouped.sessions, FOLDS)
     spec = ForecasterSpec.parse({"name": "samossa", "scope": "group"})
     cut = every_block(grouped, plan, specs=(spec,))
@@ -228,7 +233,7 @@ def test_draws_when_the_seed_changes_then_other_forecasts(panel: Panel, plan: Fo
 def test_plan_whatever_is_known_then_todo_and_done_cover_all(
     folds: int, tickers: int, keep: float
 ) -> None:
-    panel = walk("ABC", 200)
+    panel = walk("ABC", 240)
     plan = build_folds(panel.sessions, FOLDS)
     size = BlockSize(folds, tickers)
     blocks = every_block(panel, plan, specs=SPECS[:2], size=size)

@@ -58,7 +58,7 @@ def test_block_when_it_kills_three_times_then_quarantined_and_the_rest_goes_on()
     for _ in range(2):
         dispatch.handle(WorkerLost("w", "killed"))
         dispatch.handle(WorkerReady("w"))
-    dispatch._deaths.clear()  # noqa: SLF001 - another block finished in between
+    dispatch._deaths.clear()
     answer = dispatch.handle(WorkerLost("w", "killed"))
     assert answer[0] == Quarantine("a", 3, "killed")
     assert dispatch.handle(WorkerReady("w")) == [Submit("w", "b", 1)]

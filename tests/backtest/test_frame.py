@@ -97,7 +97,9 @@ def test_digest_when_one_value_changes_then_another(
         "refit": not values[0],
     }[column]
     index = table.column_names.index(column)
-    changed = table.set_column(index, table.field(column), pa.array(values, table.field(column).type))
+    changed = table.set_column(
+        index, table.field(column), pa.array(values, table.field(column).type)
+    )
     assert digest(changed) != digest(table)
 
 

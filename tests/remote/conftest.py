@@ -7,12 +7,12 @@ os.environ.setdefault("RAY_AUTH_MODE", "token")
 os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")
 
-from collections.abc import Callable, Iterator  # noqa: E402
-from threading import Event  # noqa: E402
+from collections.abc import Callable, Iterator
+from threading import Event
 
-import pytest  # noqa: E402
-import ray  # noqa: E402
-from ray.cluster_utils import Cluster  # noqa: E402
+import pytest
+import ray
+from ray.cluster_utils import Cluster
 
 
 @pytest.fixture(scope="session")

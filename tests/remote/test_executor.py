@@ -26,9 +26,9 @@ from pmx_ray.remote.executor import run_on_ray
 
 PLUGINS = ("odd_forecasters",)
 load_families(PLUGINS)
-PANEL = walk("ABCDEF", 300)
+PANEL = walk("ABCDEF", 330)
 PLAN = build_folds(
-    PANEL.sessions, FoldSettings(input_size=60, step_size=10, steps=(1, 5), refit_every=4)
+    PANEL.sessions, FoldSettings(input_size=90, step_size=10, steps=(1, 5), refit_every=4)
 )
 SPECS = tuple(ForecasterSpec.parse({"name": name}) for name in ("busy", "drift", "samossa"))
 SMALL = BlockSize(folds=4, tickers=1)
@@ -82,6 +82,7 @@ def test_ray_when_workers_differ_then_the_same_bytes_as_in_process(
 ) -> None:
     settled = list(start(tmp_path, cut(), pools(n_workers)))
     assert len(settled) == len(cut())
+    assert all(row.receipt is not None and row.receipt.failed == 0 for row in settled)
     assert digest(tmp_path, settled) == expected
 
 
@@ -175,9 +176,7 @@ def test_ray_when_a_node_is_killed_then_the_same_bytes(
     assert digest(tmp_path, settled) == expected
 
 
-def interrupted(
-    run: Iterator[Settled], after: int, strike: Callable[[], None]
-) -> list[Settled]:
+def interrupted(run: Iterator[Settled], after: int, strike: Callable[[], None]) -> list[Settled]:
     """Collect a run, striking once ``after`` blocks have settled."""
     settled = []
     for n, row in enumerate(run):
