@@ -89,6 +89,70 @@ def test_write_when_root_is_a_file_then_error_names_it(tmp_path: Path) -> None:
         list(store.keys())
 
 
+CRASHES = """
+import os, signal, sys
+from pathlib import Path
+from pmx_ray.lake import FolderStore
+
+KEY = "blocks/ab/abcdef01.parquet"
+OLD, NEW = b"old" * 100_000, b"new" * 90_000
+os.fsync = lambda descriptor: None  # a kill, unlike a power cut, loses nothing handed to the system
+
+def die_at(line):
+    seen = 0
+    def trace(frame, event, arg):
+        nonlocal seen
+        seen += event == "line"
+        if seen == line:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return trace
+    sys.settrace(trace)
+
+def killed(write, root, line):
+    child = os.fork()
+    if child == 0:
+        die_at(line)
+        write(FolderStore(root), KEY, NEW)
+        os._exit(0)
+    return os.waitpid(child, 0)[1] == signal.SIGKILL
+
+def crash_everywhere(write, root, old):
+    line, found = 0, set()
+    while True:
+        line += 1
+        store = FolderStore(root / str(line))
+        if old is not None:
+            store.put_new(KEY, old)
+        if not killed(write, store.root, line):
+            return line - 1, found
+        values = [store.get(key) for key in store.keys()]
+        assert values in ([], [OLD], [NEW]), (line, [len(value) for value in values])
+        found.add({(): "none", (OLD,): "old", (NEW,): "new"}[tuple(values)])
+        store.replace(KEY, NEW)
+        assert store.get(KEY) == NEW
+
+root = Path(sys.argv[1])
+for verb, old in (("put_new", None), ("replace", OLD), ("replace", None)):
+    lines, found = crash_everywhere(getattr(FolderStore, verb), root / f"{verb}-{old is None}", old)
+    print(verb, lines > 30, sorted(found))
+"""
+
+
+@pytest.mark.drill
+def test_write_when_killed_at_any_line_then_old_value_or_new_or_none(tmp_path: Path) -> None:
+    # A child process for each line that a write runs through, our own and the library's, killed
+    # on reaching it.
+    done = subprocess.run(
+        [sys.executable, "-c", CRASHES, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "put_new True ['new', 'none']",
+        "replace True ['new', 'old']",
+        "replace True ['new', 'none']",
+    ]
+
+
 FILLS = """
 import resource, sys
 from pathlib import Path

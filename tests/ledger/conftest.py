@@ -1,5 +1,7 @@
 """Real databases for the ledger: a SQLite file, and a PostgreSQL server."""
 
+import shutil
+import tempfile
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,20 +13,24 @@ from sqlalchemy.engine import make_url
 
 
 @pytest.fixture(scope="session")
-def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgres_url() -> Iterator[str]:
     """Address of a running PostgreSQL server, without its driver."""
+    # A folder of its own: for root the server runs as another user, who must be able to reach it,
+    # and pytest closes its own folders to others.
+    folder = Path(tempfile.mkdtemp(prefix="pmx-postgres-"))
     with warnings.catch_warnings():
         # On import it asks for the user's runtime folder, which a bare machine does not have.
         warnings.simplefilter("ignore")
         import pgserver  # noqa: PLC0415
 
-        server = pgserver.get_server(tmp_path_factory.mktemp("postgres"), cleanup_mode="stop")
+        server = pgserver.get_server(folder, cleanup_mode="stop")
     with psycopg.connect(server.get_uri(), autocommit=True) as connection:
         # No test cuts the power, and flushing fifty databases to disk takes most of the time.
         connection.execute("ALTER SYSTEM SET fsync = off")
         connection.execute("SELECT pg_reload_conf()")
     yield server.get_uri()
     server.cleanup()
+    shutil.rmtree(folder)
 
 
 @pytest.fixture

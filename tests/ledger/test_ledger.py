@@ -13,9 +13,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import text
+from sqlalchemy.exc import OperationalError
 
 from pmx_ray.errors import LedgerError, SettingsError
 from pmx_ray.ledger import Ledger, Metric, Run, RunRecord, RunStatus, Spec, open_ledger
+from pmx_ray.ledger.engines import explained, make_engine, parse_url
 
 NOON = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
 MEASURES = ("rmse", "smape", "tracking_error")
@@ -295,6 +297,18 @@ def test_open_when_server_is_down_then_error_without_password(address: str) -> N
     assert caught.value.__suppress_context__
     shown = repr(Ledger(address)) + Ledger(address).shown_url
     assert "hunter2" not in shown
+
+
+def test_explained_when_the_driver_repeats_a_password_then_hidden() -> None:
+    engine = make_engine(parse_url("postgresql://me:hunter2@127.0.0.1:9/db?sslpassword=swordfish"))
+    said = Exception("cannot read 'password=hunter2 sslpassword=swordfish'")
+    with (
+        pytest.raises(LedgerError, match=r"password=\*\*\* sslpassword=\*\*\*") as caught,
+        explained(engine, "read"),
+    ):
+        raise OperationalError("SELECT 1", {}, said)
+    assert "hunter2" not in str(caught.value)
+    assert "swordfish" not in str(caught.value)
 
 
 def test_open_when_file_is_no_database_then_error_names_it(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Migrations and models say the same, in both directions, also when many open at once."""
 
 import multiprocessing
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,13 @@ def test_upgrade_when_it_fails_half_way_then_nothing_of_it(url: str) -> None:
 def _open(url: str) -> str | None:
     with open_ledger(url) as ledger:
         return revision(ledger.engine)
+
+
+def test_open_when_threads_make_databases_at_once_then_all_succeed(tmp_path: Path) -> None:
+    # Alembic keeps the migration under way in module globals.
+    fresh = [f"sqlite:///{tmp_path}/{n}.db" for n in range(24)]
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(_open, fresh)) == [head()] * len(fresh)
 
 
 def test_open_when_processes_open_a_fresh_database_at_once_then_all_succeed(
