@@ -21,6 +21,7 @@ load_families(["odd_forecasters"])
 SPECS = tuple(
     ForecasterSpec.parse({"name": name}) for name in ("random_walk", "drift", "dice", "samossa")
 )
+AUTOMATIC = BlockSize()
 FOLDS = FoldSettings(input_size=100, step_size=6, steps=(1, 5), refit_every=4)
 
 
@@ -29,7 +30,7 @@ def every_block(
     plan: FoldPlan,
     *,
     specs: tuple[ForecasterSpec, ...] = SPECS,
-    size: BlockSize = BlockSize(),
+    size: BlockSize = AUTOMATIC,
     known: frozenset[str] = frozenset(),
     seed: int = 1,
 ) -> tuple[WorkBlock, ...]:
