@@ -286,7 +286,8 @@ def _fold_runs(plan: FoldPlan, n_folds: int) -> Iterator[tuple[int, int]]:
 
 def _predicted_s(spec: ForecasterSpec, plan: FoldPlan, scopes: Scopes) -> float:
     known = family(spec.name)
+    fit_s = known.fit_s(spec.settings)
     n_tickers = sum(len(scope) for scope in scopes)
     length = float(np.mean(plan.cutoff + 1 - plan.context_start)) / 1000.0
-    seconds = n_tickers * length * (plan.n_fits * known.fit_s + len(plan) * known.extend_s)
+    seconds = n_tickers * length * (plan.n_fits * fit_s + len(plan) * known.extend_s)
     return max(seconds, 1e-6)

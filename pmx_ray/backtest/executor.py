@@ -5,11 +5,15 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import structlog
+
 from pmx_ray.backtest.blocks import WorkBlock
 from pmx_ray.backtest.runner import n_failed, run_block
 from pmx_ray.data.panel import Panel
 from pmx_ray.folds import FoldPlan
 from pmx_ray.lake import BlockStore, Receipt, write_block
+
+_log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,15 +38,20 @@ def compute_block(
     started = time.perf_counter()
     table = run_block(panel, plan, block)
     seconds = round(time.perf_counter() - started, 4)
-    return write_block(
-        store,
-        block.id,
-        table,
-        failed=n_failed(table),
+    failed = n_failed(table)
+    receipt = write_block(
+        store, block.id, table, failed=failed, seconds=seconds, node=node, attempt=attempt
+    )
+    _log.info(
+        "block_done",
+        block=block.id[:16],
+        spec=block.spec.label,
+        rows=table.num_rows,
+        failed=failed,
         seconds=seconds,
-        node=node,
         attempt=attempt,
     )
+    return receipt
 
 
 def run_in_process(

@@ -31,7 +31,7 @@ def run_record(
         panel_sha256=provenance["panel_sha256"],
         forecast_sha256=provenance["forecast_sha256"],
         engine_version=provenance["engine_version"],
-        settings=sweep.settings.model_dump(mode="json", exclude={"ledger"}),
+        settings=sweep.settings.model_dump(mode="json"),
         n_cells=sweep.n_cells,
         n_failed=n_failed,
         status=RunStatus.PARTIAL if n_failed else RunStatus.DONE,

@@ -79,9 +79,9 @@ class SweepSettings(Settings):
         Statuses of failed cells that are a finding rather than an accident, e.g. ``explosive`` for
         a GARCH fit at a unit root. They are counted and shown like any other, but the command
         then ends with 0 and not with 3.
-    lake, ledger : str, optional
-        Where blocks and records are kept: a folder or ``s3://bucket/prefix``, and an SQLAlchemy
-        URL. By default beside the sweep folders.
+    lake : str, optional
+        Where blocks are kept: a folder or ``s3://bucket/prefix``; by default beside the sweep
+        folders. The ledger's URL may hold a password and comes from ``PMX_LEDGER_URL`` alone.
     """
 
     name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
@@ -95,7 +95,6 @@ class SweepSettings(Settings):
     seed: int = Field(default=0, ge=0)
     accepted_failures: tuple[Status, ...] = ()
     lake: str | None = None
-    ledger: str | None = None
 
     @field_validator("forecasters")
     @classmethod
@@ -134,7 +133,7 @@ class SweepSettings(Settings):
     def sweep_id(self, panel_sha256: str) -> str:
         """Return the hash of everything that can change what the sweep finds.
 
-        The execution, the lake and the ledger are not part of it.
+        The execution and the lake are not part of it.
         """
         document = {
             "engine": ENGINE_VERSION,

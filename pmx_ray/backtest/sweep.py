@@ -81,11 +81,6 @@ class Sweep:
         """Where blocks are kept."""
         return self.settings.lake or str(self.folder.parent / "lake")
 
-    @property
-    def ledger_url(self) -> str:
-        """Where runs are recorded."""
-        return self.settings.ledger or f"sqlite:///{self.folder.parent / 'ledger.db'}"
-
 
 def prepare(
     settings: SweepSettings, *, root: Path, clock: Clock, base_dir: Path | None = None

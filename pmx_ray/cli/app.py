@@ -1,10 +1,12 @@
 """The verbs of `pmx`, their options, and how errors become exit codes."""
 
+import logging
 import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import structlog
 import typer
 from rich.console import Console
 
@@ -154,6 +156,10 @@ def audit_leaks(
 
 def main() -> None:
     """Run `pmx`; exit 0 done, 2 bad settings or data, 3 done with failed cells, 1 anything else."""
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),  # stdout is for results
+    )
     try:
         app(standalone_mode=True)
     except PmxError as error:

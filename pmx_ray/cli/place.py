@@ -1,7 +1,12 @@
-"""Where results go when the user does not say."""
+"""Where results and records go when the user does not say."""
 
 import os
 from pathlib import Path
+
+
+def ledger_url(root: Path) -> str:
+    """Return ``$PMX_LEDGER_URL``, or an SQLite file beside the sweep folders of ``root``."""
+    return os.environ.get("PMX_LEDGER_URL") or f"sqlite:///{root / 'ledger.db'}"
 
 
 def default_root() -> Path:

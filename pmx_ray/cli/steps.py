@@ -22,6 +22,7 @@ from pmx_ray.backtest.outcome import baseline_id, compare_sweep, evaluate_sweep,
 from pmx_ray.backtest.record import run_record
 from pmx_ray.backtest.settings import ExecutionSettings
 from pmx_ray.backtest.sweep import Sweep
+from pmx_ray.cli.place import ledger_url
 from pmx_ray.cli.progress import Progress
 from pmx_ray.clock import Clock
 from pmx_ray.errors import SettingsError
@@ -113,6 +114,7 @@ def run_step(
     voice: Voice, sweep: Sweep, store: BlockStore, *, address: str | None
 ) -> tuple[Settled, ...]:
     """Compute the blocks that the lake lacks, and write ``receipts.jsonl``."""
+    store.remove_orphans()
     plan, receipts = folder_of.outline(sweep, store)
     settled = [Settled(block, receipts[block.id]) for block in plan.done]
     if plan.todo:
@@ -219,7 +221,7 @@ def compare_step(voice: Voice, sweep: Sweep, store: BlockStore) -> None:
 
 def record_step(voice: Voice, sweep: Sweep, *, clock: Clock) -> None:
     """Record the run, its specs and its metrics in the ledger; recording again changes nothing."""
-    with open_ledger(sweep.ledger_url) as ledger:
+    with open_ledger(ledger_url(sweep.folder.parent)) as ledger:
         ledger.record_run(run_record(sweep, *evaluated(sweep), recorded_at=clock()))
         voice.say("record", f"record: run {sweep.sweep_id[:12]} in {ledger.shown_url}")
 

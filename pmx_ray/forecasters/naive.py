@@ -20,6 +20,7 @@ from pmx_ray.forecasters.protocol import (
     Outcome,
     Scope,
     missing_price,
+    no_spread,
     unusable,
 )
 from pmx_ray.forecasters.registry import register
@@ -132,8 +133,9 @@ class HistoricalMean:
 
     def fit(self, history: Panel, *, rng: np.random.Generator) -> FittedForecaster:  # noqa: ARG002
         """Estimate mean and variance of one log return over the last ``window`` returns."""
-        failure = unusable(history, n_returns=self.settings.window)
+        window = self.settings.window
+        returns = observed_returns(history)[-window:]
+        failure = unusable(history, n_returns=window) or no_spread(returns)
         if failure is not None:
             return FailedFit(failure)
-        returns = observed_returns(history)[-self.settings.window :]
         return _fit_moments(history, returns, float(returns.mean()))

@@ -187,6 +187,11 @@ def unusable(history: Panel, *, n_returns: int) -> Failure | None:
     returns = observed_returns(history)
     if len(returns) < n_returns:
         return Failure(Status.TOO_SHORT, f"{len(returns)} log returns; {n_returns} are needed")
+    return no_spread(returns)
+
+
+def no_spread(returns: FloatArray) -> Failure | None:
+    """Return the failure of log returns of shape (R,) that are all equal, or None."""
     if np.ptp(returns) <= FLAT:
         return Failure(Status.CONSTANT, f"all {len(returns)} log returns equal {returns[0]:.3g}")
     return None

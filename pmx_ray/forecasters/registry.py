@@ -40,9 +40,11 @@ class Family:
         One line for ``pmx forecasters``.
     libraries : tuple of str
         Distributions whose release can change its numbers; part of every block id.
-    fit_s, extend_s : float
-        Rough seconds of one core a fit and an extension of one ticker take at T = 1000; used to
+    fit_s : callable
+        Settings to rough seconds of one core that a fit of one ticker takes at T = 1000; used to
         size and order work, never for a result.
+    extend_s : float
+        Likewise for an extension with its forecast.
     device : callable
         Settings to the device that its blocks need.
     """
@@ -53,7 +55,7 @@ class Family:
     version: str
     summary: str
     libraries: tuple[str, ...]
-    fit_s: float
+    fit_s: Callable[[Any], float]
     extend_s: float
     device: Callable[[Any], Device]
 
@@ -70,7 +72,7 @@ def register(
     version: str,
     summary: str,
     libraries: Sequence[str] = ("numpy",),
-    fit_s: float = 1e-4,
+    fit_s: float | Callable[[Any], float] = 1e-4,
     extend_s: float = 1e-4,
     device: Callable[[Any], Device] = lambda _: "cpu",
 ) -> Callable[[F], F]:
@@ -86,8 +88,9 @@ def register(
         taken = _FAMILIES.get(name)
         if taken is not None and taken.build.__module__ != build.__module__:
             raise SettingsError(f"forecaster '{name}' is already registered by {taken.build}")
+        cost = fit_s if callable(fit_s) else lambda _: fit_s
         _FAMILIES[name] = Family(
-            name, settings, build, version, summary, tuple(libraries), fit_s, extend_s, device
+            name, settings, build, version, summary, tuple(libraries), cost, extend_s, device
         )
         return build
 

@@ -269,7 +269,7 @@ class FittedSarimax:
     version="1",
     summary="SARIMAX of log prices, order by AICc, with calendar and lagged features",
     libraries=("numpy", "pmdarima", "scipy", "statsmodels"),
-    fit_s=1.3,
+    fit_s=lambda settings: 1.3 if settings.order == "auto" else 0.035,
     extend_s=0.002,
 )
 class Sarimax:

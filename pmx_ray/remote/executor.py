@@ -30,7 +30,7 @@ from pmx_ray.backtest.executor import Settled
 from pmx_ray.data.panel import Panel
 from pmx_ray.errors import ClusterError, PmxError
 from pmx_ray.folds import FoldPlan
-from pmx_ray.lake import Receipt
+from pmx_ray.lake import BlockStore, Receipt, open_store
 from pmx_ray.remote.cluster import ONE_THREAD, WorkerPool, alive_nodes, fit_pool
 from pmx_ray.remote.worker import BlockWorker
 
@@ -86,11 +86,13 @@ def run_on_ray(
     PmxError
         What a worker raised on purpose, e.g. a full disk under the lake.
     """
+    store = open_store(lake_url)
     runs = [
         _PoolRun(
             pool=fit_pool(pool, alive_nodes()),
             blocks={block.id: block for block in blocks if block.device == pool.device},
             policy=policy,
+            store=store,
         )
         for pool in pools
         if any(block.device == pool.device for block in blocks)
@@ -133,13 +135,20 @@ class _PoolRun:
     """Workers of one pool, their dispatch, and what is pending at them."""
 
     def __init__(
-        self, *, pool: WorkerPool, blocks: Mapping[str, WorkBlock], policy: DispatchPolicy
+        self,
+        *,
+        pool: WorkerPool,
+        blocks: Mapping[str, WorkBlock],
+        policy: DispatchPolicy,
+        store: BlockStore,
     ) -> None:
         self.pool = pool
         self.blocks = blocks
         self.dispatch = Dispatch.over(blocks, policy)
         self.pending: dict[ObjectRef[Any], _Pending] = {}
         self._workers: dict[str, Any] = {}
+        self._store = store
+        self._nodes: set[str] = set()
         self._shared: tuple[ObjectRef[Any], ...] = ()
         self._retired: list[str] = []
 
@@ -196,8 +205,21 @@ class _PoolRun:
             return self._lost(what.worker, error)
         if what.block is None:
             return WorkerReady(what.worker)
-        settled.append(Settled(self.blocks[what.block], cast("Receipt", answer)))
+        receipt = cast("Receipt", answer)
+        self._check_visible(receipt)
+        settled.append(Settled(self.blocks[what.block], receipt))
         return BlockDone(what.worker, what.block)
+
+    def _check_visible(self, receipt: Receipt) -> None:
+        """Look for the first block of each node: a folder on its disk is not the driver's lake."""
+        if receipt.node in self._nodes:
+            return
+        self._nodes.add(receipt.node)
+        if not self._store.exists(receipt.path):
+            raise ClusterError(
+                f"node {receipt.node} wrote block {receipt.path} and this process cannot see it in "
+                f"{self._store.url}; give a lake that all nodes share, e.g. lake: s3://bucket/pmx"
+            )
 
     def _lost(self, worker: str, error: Exception) -> WorkerLost:
         # The references of everything else queued there will fail too: forget them.

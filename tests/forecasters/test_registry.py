@@ -30,9 +30,7 @@ def test_spec_when_a_parameter_differs_then_another_id_and_a_label_that_says_it(
         ({"window": 3}, "each forecaster needs a name"),
     ],
 )
-def test_spec_when_wrong_then_one_line_says_where(
-    written: dict[str, object], message: str
-) -> None:
+def test_spec_when_wrong_then_one_line_says_where(written: dict[str, object], message: str) -> None:
     with pytest.raises(SettingsError) as caught:
         ForecasterSpec.parse(written, where="forecasters.1")
     for part in message.split(".*"):
