@@ -1,6 +1,8 @@
 """Migrations and models say the same, in both directions, also when many open at once."""
 
 import multiprocessing
+import sqlite3
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -126,3 +128,16 @@ def test_open_when_processes_open_a_fresh_database_at_once_then_all_succeed(
     with multiprocessing.get_context("spawn").Pool(4) as pool:
         for url in fresh:
             assert pool.map(_open, [url] * 8, chunksize=1) == [head()] * 8
+
+
+def test_open_when_another_process_holds_a_fresh_file_then_waits_for_it(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.db"
+    holder = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    holder.execute("BEGIN EXCLUSIVE")
+    holder.execute("CREATE TABLE other (n)")
+    release = threading.Timer(0.3, lambda: holder.execute("COMMIT"))
+    release.start()
+    with open_ledger(f"sqlite:///{path}") as ledger:
+        assert revision(ledger.engine) == head()
+    release.join()
+    holder.close()
