@@ -4,8 +4,11 @@ import sys
 
 import pytest
 
+from pmx_ray.backtest.dispatch import DispatchPolicy
 from pmx_ray.errors import ClusterError
+from pmx_ray.lake import Receipt, open_store
 from pmx_ray.remote.cluster import WorkerPool, fit_pool
+from pmx_ray.remote.executor import _PoolRun
 
 
 def node(labels: dict[str, str] | None = None, **resources: float) -> dict[str, object]:
@@ -79,3 +82,15 @@ def test_token_when_an_address_is_used_then_as_documented(
         check=True, capture_output=True, text=True,
     )  # fmt: skip
     assert found.stdout.strip() == expected
+
+
+def test_pool_when_a_node_writes_elsewhere_then_the_run_ends_with_what_to_do(tmp_path) -> None:
+    run = _PoolRun(
+        pool=WorkerPool("cpu", 1, 0.0, {}),
+        blocks={},
+        policy=DispatchPolicy(),
+        store=open_store(str(tmp_path)),
+    )
+    receipt = Receipt("ab" * 32, f"blocks/ab/{'ab' * 32}.parquet", 1, 0, "0" * 64, 0.1, "far", 1)
+    with pytest.raises(ClusterError, match="node far wrote block .* give a lake that all nodes"):
+        run._check_visible(receipt)
