@@ -92,5 +92,5 @@ def test_pool_when_a_node_writes_elsewhere_then_the_run_ends_with_what_to_do(tmp
         store=open_store(str(tmp_path)),
     )
     receipt = Receipt("ab" * 32, f"blocks/ab/{'ab' * 32}.parquet", 1, 0, "0" * 64, 0.1, "far", 1)
-    with pytest.raises(ClusterError, match="node far wrote block .* give a lake that all nodes"):
+    with pytest.raises(ClusterError, match=r"node far wrote block .* give a lake that all nodes"):
         run._check_visible(receipt)
