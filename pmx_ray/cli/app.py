@@ -158,7 +158,8 @@ def main() -> None:
     """Run `pmx`; exit 0 done, 2 bad settings or data, 3 done with failed cells, 1 anything else."""
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),  # stdout is for results
+        # Standard output is for results; the stream is looked up when a line is written.
+        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
     )
     try:
         app(standalone_mode=True)
