@@ -9,6 +9,7 @@ PmxError
 │   ├── MissingValueError           nothing is stored under a key
 │   └── CorruptBlockError           a stored block does not match its receipt
 ├── LedgerError (RuntimeError)      the ledger's database cannot be used
+├── EngineError (RuntimeError)      the machine lacks what a forecaster's engine needs
 └── ClusterError (RuntimeError)     the Ray cluster cannot run what was asked
 
 A message gives the value, the limit and what to do: ``purge was -1; it must be >= 0``.
@@ -49,6 +50,10 @@ class CorruptBlockError(LakeError):
 
 class LedgerError(PmxError, RuntimeError):
     """The ledger's database cannot be used."""
+
+
+class EngineError(PmxError, RuntimeError):
+    """The machine lacks what a forecaster's engine needs."""
 
 
 class ClusterError(PmxError, RuntimeError):

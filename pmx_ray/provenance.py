@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from functools import cache
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
 ENGINE_VERSION = "1"
 """Bumped when the engine itself changes a forecast or the layout of a block."""
@@ -40,8 +40,11 @@ def sha256_hex(*parts: bytes) -> str:
 
 @cache
 def library_version(name: str) -> str:
-    """Return the installed version of the distribution ``name``."""
-    return version(name)
+    """Return the installed version of the distribution ``name``, or ``absent``."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "absent"
 
 
 def library_versions(names: Iterable[str]) -> dict[str, str]:

@@ -3,6 +3,7 @@
 import os
 import signal
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -63,6 +64,14 @@ class Deadly(Odd):
     def fit(self, history: Panel, *, rng: np.random.Generator) -> Fixed:
         if history.tickers == ("B",):
             os.kill(os.getpid(), signal.SIGKILL)
+        return Fixed(0.0)
+
+
+@register("starved", settings=NoSettings, version="1", summary="needs memory the machine lacks")
+class Starved(Odd):
+    def fit(self, history: Panel, *, rng: np.random.Generator) -> Fixed:
+        if Path("no_memory").exists():
+            raise MemoryError("planted")
         return Fixed(0.0)
 
 

@@ -85,7 +85,13 @@ def test_read_when_the_file_is_missing_then_names_the_nearest(tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("a: [1", "not valid YAML"), ("- 1", "holds list"), ("", "holds NoneType")],
+    [
+        ("a: [1", "not valid YAML"),
+        ("- 1", "holds list"),
+        ("", "holds NoneType"),
+        ("a: 1\nb: {c: 1, c: 2}", "key 'c' is given twice"),
+        ("a: " + "[" * 3000, "not valid YAML"),
+    ],
 )
 def test_read_when_not_a_mapping_then_refused(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "f.yaml").write_text(text)

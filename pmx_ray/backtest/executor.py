@@ -57,7 +57,17 @@ def compute_block(
 def run_in_process(
     panel: Panel, plan: FoldPlan, blocks: Sequence[WorkBlock], *, store: BlockStore
 ) -> Iterator[Settled]:
-    """Compute ``blocks`` one after the other in this process."""
+    """Compute ``blocks`` one after the other in this process.
+
+    A block that the machine could not compute (no memory, no file handle) is quarantined.
+    """
     for block in blocks:
-        receipt = compute_block(panel, plan, block, store=store, node=platform.node())
-        yield Settled(block, receipt)
+        try:
+            receipt = compute_block(panel, plan, block, store=store, node=platform.node())
+        except (MemoryError, OSError) as error:
+            detail = " ".join(str(error).split())[:200]
+            yield Settled(
+                block, None, f"given up after 1 attempt: {type(error).__name__}: {detail}"
+            )
+        else:
+            yield Settled(block, receipt)

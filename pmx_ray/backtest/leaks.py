@@ -78,23 +78,23 @@ def audit_leaks(
 
 
 def overwrite_after(panel: Panel, cutoff: int, *, rng: np.random.Generator) -> Panel:
-    """Return the panel with every number after position ``cutoff`` replaced by noise."""
+    """Return the panel with every number after position ``cutoff`` replaced by noise.
+
+    What is missing stays missing: a ticker that left the exchange does not come back.
+    """
     after = slice(cutoff + 1, None)
 
     def noisy(values: FloatArray) -> FloatArray:
         changed: FloatArray = values.copy()
-        changed[:, after] = np.exp(rng.normal(0.0, 3.0, changed[:, after].shape))
+        noise = np.exp(rng.normal(0.0, 3.0, changed[:, after].shape))
+        changed[:, after] = np.where(np.isnan(changed[:, after]), np.nan, noise)
         return changed
 
     present = {name: getattr(panel, name) for name in FIELDS}
     fields: dict[str, Any] = {
         name: noisy(values) for name, values in present.items() if values is not None
     }
-    gap = panel.gap
-    if gap is not None:
-        gap = gap.copy()
-        gap[:, after] = False
-    return replace(panel, close=noisy(panel.close), gap=gap, **fields)
+    return replace(panel, close=noisy(panel.close), **fields)
 
 
 def _leaks(

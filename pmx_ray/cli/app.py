@@ -2,9 +2,13 @@
 
 import logging
 import os
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import structlog
 import typer
@@ -62,8 +66,9 @@ def sweep(
     voice = steps.Voice(_console(), as_json)
     ready = _prepared(settings, out, assignments)
     store = steps.open_lake(ready)
-    steps.plan_step(voice, ready, store)
-    steps.run_step(voice, ready, store, address=_address(address))
+    steps.check_ledger(ready)
+    outline = steps.plan_step(voice, ready, store)
+    steps.run_step(voice, ready, store, address=_address(address), outline=outline)
     steps.evaluate_step(voice, ready, store)
     steps.compare_step(voice, ready, store)
     steps.record_step(voice, ready, clock=utc_now)
@@ -93,7 +98,9 @@ def run(folder: Folder, address: Address = None, as_json: Json = False) -> None:
 
     ready = steps.open_sweep(folder)
     voice = steps.Voice(_console(), as_json)
-    steps.run_step(voice, ready, steps.open_lake(ready), address=_address(address))
+    store = steps.open_lake(ready)
+    settled = steps.run_step(voice, ready, store, address=_address(address))
+    _exit_if_failed(steps.n_unaccepted_blocks(ready, store, settled))
 
 
 @app.command()
@@ -142,7 +149,9 @@ def forecasters(
 def audit_leaks(
     settings: SettingsPath,
     assignments: Assignments = None,
-    cutoffs: Annotated[int, typer.Option(help="Cutoffs at which the future is overwritten.")] = 3,
+    cutoffs: Annotated[
+        int, typer.Option(min=1, help="Cutoffs at which the future is overwritten.")
+    ] = 3,
     as_json: Json = False,
 ) -> None:
     """Overwrite the future with noise and demand the same forecasts, bit by bit."""
@@ -161,14 +170,32 @@ def main() -> None:
         # Standard output is for results; the stream is looked up when a line is written.
         logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),
     )
-    try:
-        app(standalone_mode=True)
-    except PmxError as error:
-        sys.stderr.write(f"pmx: {error}\n")
-        sys.exit(EXIT_BAD_INPUT if isinstance(error, SettingsError | DataError) else EXIT_OTHER)
-    except KeyboardInterrupt:
+    with _stoppable():
+        try:
+            app(standalone_mode=True)
+        except PmxError as error:
+            sys.stderr.write(f"pmx: {error}\n")
+            sys.exit(EXIT_BAD_INPUT if isinstance(error, SettingsError | DataError) else EXIT_OTHER)
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            sys.stderr.write(f"pmx: {where}{error.strerror or error}\n")
+            sys.exit(EXIT_OTHER)
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Answer Ctrl-C, and the SIGTERM of `ray job stop`, with one line and an orderly end."""
+
+    def stop(number: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001 - as signal calls it
         sys.stderr.write("pmx: stopped; finished blocks are kept, the same command goes on\n")
-        sys.exit(EXIT_OTHER)
+        raise SystemExit(EXIT_OTHER)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _prepared(settings: Path, out: Path | None, assignments: list[str] | None) -> "Sweep":
@@ -195,8 +222,9 @@ def _address(given: str | None) -> str | None:
 
 
 def _console() -> Console:
-    width = None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", "120"))
-    return Console(width=width)
+    columns = os.environ.get("COLUMNS", "")
+    width = int(columns) if columns.isdigit() and int(columns) > 0 else 120
+    return Console(width=None if sys.stdout.isatty() else width)
 
 
 def _exit_if_failed(n_failed: int) -> None:

@@ -112,7 +112,8 @@ class Progress:
         self._last_line = self._now()
         figures = self._figures()
         if self._json:
-            text = json.dumps({"event": "progress", **figures})
+            self._console.file.write(json.dumps({"event": "progress", **figures}) + "\n")
+            self._console.file.flush()
         else:
             text = (
                 f"run: block {self._blocks} of {self._total}, {self._rows} rows "
@@ -123,7 +124,7 @@ class Progress:
                 text += f", about {figures['left_s']:.0f} s left"
             if self._quarantined:
                 text += f", {self._quarantined} blocks quarantined"
-        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+            self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def _table(self) -> Table:
         figures = self._figures()

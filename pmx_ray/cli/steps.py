@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from rich.console import Console
@@ -17,6 +17,7 @@ from pmx_ray.backtest import sweep as folder_of
 from pmx_ray.backtest.blocks import BlockPlan, WorkBlock
 from pmx_ray.backtest.dispatch import DispatchPolicy
 from pmx_ray.backtest.executor import Settled, run_in_process
+from pmx_ray.backtest.frame import FRAME_SCHEMA
 from pmx_ray.backtest.leaks import audit_leaks
 from pmx_ray.backtest.outcome import baseline_id, compare_sweep, evaluate_sweep, evaluated
 from pmx_ray.backtest.record import run_record
@@ -26,12 +27,16 @@ from pmx_ray.cli.place import ledger_url
 from pmx_ray.cli.progress import Progress
 from pmx_ray.clock import Clock
 from pmx_ray.errors import SettingsError
+from pmx_ray.forecasters.protocol import Status
 from pmx_ray.forecasters.registry import load_families
-from pmx_ray.lake import BlockStore, open_store
+from pmx_ray.lake import BlockStore, Receipt, open_store, read_block
 from pmx_ray.ledger import open_ledger
 from pmx_ray.remote.token import use_token
 from pmx_ray.report.page import write_page
 from pmx_ray.report.terminal import print_leaderboard
+
+Outline: TypeAlias = tuple[BlockPlan, dict[str, Receipt]]
+"""Every block of a sweep, and the receipts of those that the lake holds."""
 
 IN_PROCESS = "in-process"
 """The address that means: no Ray at all."""
@@ -46,8 +51,12 @@ class Voice:
 
     def say(self, event: str, text: str, **figures: object) -> None:
         """Print one line: ``text`` for people, ``{"event": event, **figures}`` for machines."""
-        line = json.dumps({"event": event, **figures}, default=str) if self.as_json else text
-        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+        if self.as_json:  # written as it is: rich would turn ":name:" into an emoji
+            line = json.dumps({"event": event, **figures}, default=str)
+            self.console.file.write(f"{line}\n")
+            self.console.file.flush()
+        else:
+            self.console.print(text, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 def open_lake(sweep: Sweep) -> BlockStore:
@@ -111,11 +120,16 @@ def _memory_mib(sweep: Sweep) -> int:
 
 
 def run_step(
-    voice: Voice, sweep: Sweep, store: BlockStore, *, address: str | None
+    voice: Voice,
+    sweep: Sweep,
+    store: BlockStore,
+    *,
+    address: str | None,
+    outline: Outline | None = None,
 ) -> tuple[Settled, ...]:
     """Compute the blocks that the lake lacks, and write ``receipts.jsonl``."""
     store.remove_orphans()
-    plan, receipts = folder_of.outline(sweep, store)
+    plan, receipts = outline or folder_of.outline(sweep, store)
     settled = [Settled(block, receipts[block.id]) for block in plan.done]
     if plan.todo:
         _check_devices(plan, sweep.settings.execution)
@@ -183,10 +197,16 @@ def open_sweep(folder: Path) -> Sweep:
     return folder_of.load(folder)
 
 
-def plan_step(voice: Voice, sweep: Sweep, store: BlockStore) -> None:
-    """Write the folder's settings, panel, folds and specs, and show the plan."""
+def check_ledger(sweep: Sweep) -> None:
+    """Open a ledger that the environment names, so that a wrong URL shows before the work."""
+    if "PMX_LEDGER_URL" in os.environ:
+        open_ledger(ledger_url(sweep.folder.parent)).close()
+
+
+def plan_step(voice: Voice, sweep: Sweep, store: BlockStore) -> Outline:
+    """Write the folder's settings, panel, folds and specs, show the plan, and return it."""
     baseline_id(sweep)
-    plan, _ = folder_of.outline(sweep, store)
+    plan, receipts = folder_of.outline(sweep, store)
     folder_of.save(sweep)
     for left_out in sweep.quality["quarantined"]:
         text = (
@@ -195,6 +215,7 @@ def plan_step(voice: Voice, sweep: Sweep, store: BlockStore) -> None:
         )
         voice.say("quarantined", text, **left_out)
     show_plan(voice, sweep, plan)
+    return plan, receipts
 
 
 def evaluate_step(voice: Voice, sweep: Sweep, store: BlockStore) -> None:
@@ -240,6 +261,20 @@ def report_step(voice: Voice, sweep: Sweep) -> None:
     """Write ``report.html``."""
     path = write_page(sweep.folder)
     voice.say("report", f"report: {path}", path=str(path))
+
+
+def n_unaccepted_blocks(sweep: Sweep, store: BlockStore, settled: tuple[Settled, ...]) -> int:
+    """Return how many blocks of a run hold a status that is neither ``ok`` nor accepted."""
+    fine = {Status.OK.value, *sweep.settings.accepted_failures}
+    return sum(bool(_statuses(row, store) - fine) for row in settled)
+
+
+def _statuses(row: Settled, store: BlockStore) -> set[str]:
+    if row.receipt is None:
+        return {Status.QUARANTINED.value}
+    if row.receipt.failed == 0:
+        return {Status.OK.value}
+    return set(read_block(store, row.receipt, FRAME_SCHEMA)["status"].to_pylist())
 
 
 def n_unaccepted_failures(voice: Voice, sweep: Sweep) -> int:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from pmx_ray._typing import FloatArray, frozen
 from pmx_ray.data.panel import Panel
-from pmx_ray.errors import DataError
+from pmx_ray.errors import DataError, EngineError
 from pmx_ray.folds import FoldPlan
 from pmx_ray.forecasters.protocol import (
     QUANTILE_LEVELS,
@@ -25,6 +25,10 @@ from pmx_ray.forecasters.protocol import (
     Outcome,
     Status,
 )
+
+MACHINE_ERRORS = (MemoryError, OSError, EngineError)
+"""What says something of the machine and nothing of the model: never a row, since a row is kept and
+served wherever the same block is wanted again. The executor retries the block or ends the run."""
 
 RngAt: TypeAlias = Callable[[int], np.random.Generator]
 """Fold to the generator of the fit that serves it; a pure function of seed, spec, tickers, fit."""
@@ -64,6 +68,12 @@ class ForecastBatch:
         finite = np.isfinite(self.mean) & np.isfinite(self.variance) & (self.variance > 0)
         if not finite[ok].all():
             raise DataError("a cell with the status ok needs a finite mean and a variance > 0")
+        bands = self.quantiles[ok]
+        if not np.isfinite(bands).all() or (np.diff(bands, axis=1) < 0).any():
+            raise DataError("a cell with the status ok needs finite quantiles that do not cross")
+        unknown = set(np.unique(self.status)) - set(Status)
+        if unknown:
+            raise DataError(f"status '{unknown.pop()}' is unknown; known: {', '.join(Status)}")
 
 
 @runtime_checkable
@@ -92,8 +102,24 @@ def forecast_folds(
         Fold to the generator its fit may draw from.
     """
     if isinstance(forecaster, BatchedForecaster):
-        return forecaster.forecast_folds(panel, plan, rng_at)
+        return _all_at_once(forecaster, panel, plan, rng_at)
     return gather(list(_walk(forecaster, panel, plan, rng_at)), plan.steps, panel.n_tickers)
+
+
+def _all_at_once(
+    forecaster: BatchedForecaster, panel: Panel, plan: FoldPlan, rng_at: RngAt
+) -> ForecastBatch:
+    shape = (len(plan), panel.n_tickers, len(plan.steps))
+    try:
+        batch = forecaster.forecast_folds(panel, plan, rng_at)
+        if batch.mean.shape != shape:
+            raise DataError(f"the batch has shape {batch.mean.shape}; it must be {shape}")
+    except MACHINE_ERRORS:
+        raise
+    except Exception as error:  # noqa: BLE001 - becomes rows that name ticker, spec and cutoff
+        row = (_defect("forecast_folds", error),) * panel.n_tickers
+        return gather([row] * len(plan), plan.steps, panel.n_tickers)
+    return batch
 
 
 def _walk(
@@ -109,6 +135,8 @@ def _walk(
 def _fit(forecaster: Forecaster, history: Panel, rng: np.random.Generator) -> FittedForecaster:
     try:
         return forecaster.fit(history, rng=rng)
+    except MACHINE_ERRORS:
+        raise
     except Exception as error:  # noqa: BLE001 - becomes rows that name ticker, spec and cutoff
         return FailedFit(_defect("fit", error), history.n_tickers)
 
@@ -117,12 +145,23 @@ def _forecast(
     fitted: FittedForecaster, context: Panel, steps: tuple[int, ...]
 ) -> tuple[Outcome, ...]:
     try:
-        outcomes = fitted.extend(context).forecast(steps)
+        return _checked(fitted.extend(context).forecast(steps), context.n_tickers, len(steps))
+    except MACHINE_ERRORS:
+        raise
     except Exception as error:  # noqa: BLE001 - becomes rows that name ticker, spec and cutoff
         return (_defect("forecast", error),) * context.n_tickers
-    if len(outcomes) != context.n_tickers:
-        reason = f"forecast gave {len(outcomes)} outcomes for {context.n_tickers} tickers"
-        return (Failure(Status.ERROR, reason),) * context.n_tickers
+
+
+def _checked(outcomes: tuple[Outcome, ...], n_tickers: int, n_steps: int) -> tuple[Outcome, ...]:
+    """Return the outcomes if they are one a ticker, each a failure or a forecast of all steps."""
+    if len(outcomes) != n_tickers:
+        raise DataError(f"forecast gave {len(outcomes)} outcomes for {n_tickers} tickers")
+    for outcome in outcomes:
+        if isinstance(outcome, Forecast):
+            if len(outcome.mean) != n_steps:
+                raise DataError(f"a forecast has {len(outcome.mean)} steps; {n_steps} were asked")
+        elif not isinstance(outcome, Failure):
+            raise DataError(f"an outcome is a {type(outcome).__name__}, no Forecast or Failure")
     return outcomes
 
 

@@ -38,8 +38,8 @@ class Family:
         Bumped when the family's numbers change; part of every spec id.
     summary : str
         One line for ``pmx forecasters``.
-    libraries : tuple of str
-        Distributions whose release can change its numbers; part of every block id.
+    libraries : callable
+        Settings to the distributions whose release can change its numbers; part of every block id.
     fit_s : callable
         Settings to rough seconds of one core that a fit of one ticker takes at T = 1000; used to
         size and order work, never for a result.
@@ -54,7 +54,7 @@ class Family:
     build: Callable[[Any], Forecaster]
     version: str
     summary: str
-    libraries: tuple[str, ...]
+    libraries: Callable[[Any], Sequence[str]]
     fit_s: Callable[[Any], float]
     extend_s: float
     device: Callable[[Any], Device]
@@ -71,7 +71,7 @@ def register(
     settings: type[Settings],
     version: str,
     summary: str,
-    libraries: Sequence[str] = ("numpy",),
+    libraries: Sequence[str] | Callable[[Any], Sequence[str]] = ("numpy",),
     fit_s: float | Callable[[Any], float] = 1e-4,
     extend_s: float = 1e-4,
     device: Callable[[Any], Device] = lambda _: "cpu",
@@ -81,16 +81,26 @@ def register(
     Raises
     ------
     SettingsError
-        If another module has already taken the name.
+        If another module has already taken the name, or a parameter has no default.
     """
 
     def add(build: F) -> F:
         taken = _FAMILIES.get(name)
         if taken is not None and taken.build.__module__ != build.__module__:
             raise SettingsError(f"forecaster '{name}' is already registered by {taken.build}")
-        cost = fit_s if callable(fit_s) else lambda _: fit_s
+        required = [key for key, field in settings.model_fields.items() if field.is_required()]
+        if required:
+            raise SettingsError(f"forecaster '{name}': parameter '{required[0]}' needs a default")
         _FAMILIES[name] = Family(
-            name, settings, build, version, summary, tuple(libraries), cost, extend_s, device
+            name,
+            settings,
+            build,
+            version,
+            summary,
+            libraries if callable(libraries) else lambda _: libraries,
+            fit_s if callable(fit_s) else lambda _: fit_s,
+            extend_s,
+            device,
         )
         return build
 
@@ -115,8 +125,9 @@ def load_families(plugins: Sequence[str] = ()) -> Mapping[str, Family]:
     for module in plugins:
         try:
             importlib.import_module(module)
-        except ImportError as error:
-            raise SettingsError(f"plugins: module '{module}' cannot be imported: {error}") from None
+        except Exception as error:  # noqa: BLE001 - a plugin is the user's code; say which and why
+            why = " ".join(str(error).split()) or type(error).__name__
+            raise SettingsError(f"plugins: module '{module}' cannot be imported: {why}") from None
     return dict(sorted(_FAMILIES.items()))
 
 
@@ -201,7 +212,7 @@ class ForecasterSpec:
     @property
     def libraries(self) -> dict[str, str]:
         """Installed versions of the libraries that can change this spec's numbers."""
-        return library_versions(family(self.name).libraries)
+        return library_versions(family(self.name).libraries(self.settings))
 
     def build(self) -> Forecaster:
         """Return the forecaster itself."""

@@ -18,9 +18,8 @@ from pydantic import Field
 from pmx_ray._typing import FloatArray, IntArray
 from pmx_ray.config import Settings
 from pmx_ray.data.panel import Panel
-from pmx_ray.errors import DataError, SettingsError
+from pmx_ray.errors import DataError, EngineError
 from pmx_ray.forecasters.protocol import (
-    FailedFit,
     Failure,
     FittedForecaster,
     Forecast,
@@ -186,6 +185,7 @@ class FittedSamossa:
     fit_s=4e-4,
     extend_s=1e-4,
     device=_device,
+    libraries=lambda s: ("cupy-cuda12x", "numpy") if s.engine == "cupy" else ("numpy",),
 )
 class Samossa:
     """Multivariate singular spectrum analysis with stochastic autoregressive noise.
@@ -205,10 +205,7 @@ class Samossa:
 
     def fit(self, history: Panel, *, rng: np.random.Generator) -> FittedForecaster:  # noqa: ARG002
         """Fit every usable ticker of ``history`` jointly; the others get a failure each."""
-        try:
-            xp = array_namespace(self.settings.engine)
-        except SettingsError as error:
-            return FailedFit(Failure(Status.ERROR, str(error)), history.n_tickers)
+        xp = array_namespace(self.settings.engine)
         close = _without_empty_end(history.close)
         failures = {
             ticker: failure
@@ -255,7 +252,7 @@ def array_namespace(engine: Literal["numpy", "cupy"]) -> ModuleType:
 
     Raises
     ------
-    SettingsError
+    EngineError
         If ``cupy`` is not installed or sees no card.
     """
     if engine == "numpy":
@@ -263,9 +260,11 @@ def array_namespace(engine: Literal["numpy", "cupy"]) -> ModuleType:
     try:
         cupy = importlib.import_module("cupy")
     except ImportError:
-        raise SettingsError("engine cupy: not installed; install pmx-ray[gpu]") from None
+        raise EngineError(
+            "samossa: engine cupy is not installed; pip install pmx-ray[gpu]"
+        ) from None
     if not cupy.cuda.is_available():
-        raise SettingsError("engine cupy: no card is visible; use engine numpy")
+        raise EngineError("samossa: engine cupy sees no card; use engine numpy")
     return cupy
 
 

@@ -268,7 +268,7 @@ class FittedSarimax:
     settings=SarimaxSettings,
     version="1",
     summary="SARIMAX of log prices, order by AICc, with calendar and lagged features",
-    libraries=("numpy", "pmdarima", "scipy", "statsmodels"),
+    libraries=("exchange-calendars", "numpy", "pandas", "pmdarima", "scipy", "statsmodels"),
     fit_s=lambda settings: 1.3 if settings.order == "auto" else 0.035,
     extend_s=0.002,
 )

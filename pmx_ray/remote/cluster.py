@@ -1,6 +1,7 @@
 """Connect to a Ray cluster or start a local one, and check that it can hold the workers."""
 
 import os
+import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,10 @@ ONE_THREAD = {
     "NUMBA_NUM_THREADS": "1",
 }
 """Environment of a worker: one thread a library, so that workers do not fight over cores."""
+
+
+CONNECT_S = 10.0
+"""Seconds that a cluster's address has to answer in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +70,9 @@ def connected(address: str | None, *, n_workers: int) -> Iterator[None]:
         if address in (None, "local"):
             _start_local(n_workers)
         else:
+            _check_reachable(address)
             ray.init(address=address, log_to_driver=False, configure_logging=False)
-    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         detail = " ".join(str(error).split())[:300]
         raise ClusterError(
             f"no Ray cluster could be used at address '{address or 'local'}': {detail}"
@@ -90,18 +96,27 @@ def _start_local(n_workers: int) -> None:
     )
 
 
+def _check_reachable(address: str) -> None:
+    """Fail at once where nobody listens: Ray by itself tries for minutes."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host, int(port)), timeout=CONNECT_S).close()
+
+
 def alive_nodes() -> list[dict[str, Any]]:
     """Return the living nodes of the connected cluster, with their labels and resources."""
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
     return [node for node in nodes if node["Alive"]]
 
 
-def fit_pool(pool: WorkerPool, nodes: Sequence[Mapping[str, Any]]) -> WorkerPool:
-    """Return the pool with as many workers as the nodes can hold, at least one.
+def fit_pools(pools: Sequence[WorkerPool], nodes: Sequence[Mapping[str, Any]]) -> list[WorkerPool]:
+    """Return the pools with as many workers as the nodes can hold together, at least one each.
+
+    GPU workers are placed first; what they take is not there for the others.
 
     Parameters
     ----------
-    pool : WorkerPool
+    pools : sequence of WorkerPool
         What was asked for; ``n_workers`` 0 asks for all that fit.
     nodes : sequence of mapping
         As ``alive_nodes`` gives them.
@@ -109,24 +124,39 @@ def fit_pool(pool: WorkerPool, nodes: Sequence[Mapping[str, Any]]) -> WorkerPool
     Raises
     ------
     ClusterError
-        If no living node has the labels and resources of even one worker. Ray itself would wait
-        for such a node for ever without a word.
+        If no node has the labels and resources of even one worker of a pool. Ray itself would
+        wait for such a node for ever without a word.
     """
-    fitting = 0
-    for node in nodes:
-        labels, resources = node.get("Labels", {}), node.get("Resources", {})
-        if any(labels.get(k) != v for k, v in pool.labels.items()):
-            continue
-        slots = int(resources.get("CPU", 0))
-        if pool.device == "gpu":
-            slots = min(slots, int(resources.get("GPU", 0) / pool.gpus + 1e-9))
-        fitting += slots
-    if fitting == 0:
-        wanted = "1 CPU" if pool.device == "cpu" else f"1 CPU and {pool.gpus:g} GPU"
-        carrying = f" with the labels {dict(pool.labels)}" if pool.labels else ""
-        raise ClusterError(
-            f"no node of the cluster{carrying} has {wanted} for a {pool.device} worker; "
-            "add such a node, or change execution.labels, execution.gpus_per_worker or the specs"
-        )
-    asked = pool.n_workers or fitting
-    return WorkerPool(pool.device, min(asked, fitting), pool.gpus, pool.labels)
+    free = [dict(node.get("Resources", {})) for node in nodes]
+    fitted: list[WorkerPool] = []
+    for pool in sorted(pools, key=lambda pool: pool.device, reverse=True):  # gpu before cpu
+        placed = 0
+        for node, left in zip(nodes, free, strict=True):
+            labels = node.get("Labels", {})
+            if any(labels.get(key) != value for key, value in pool.labels.items()):
+                continue
+            slots = _slots(pool, left)
+            here = min(slots, pool.n_workers - placed) if pool.n_workers else slots
+            left["CPU"] = left.get("CPU", 0) - here
+            left["GPU"] = left.get("GPU", 0) - here * pool.gpus
+            placed += here
+        if placed == 0:
+            raise ClusterError(_nothing_fits(pool))
+        fitted.append(WorkerPool(pool.device, placed, pool.gpus, pool.labels))
+    return fitted
+
+
+def _slots(pool: WorkerPool, left: Mapping[str, float]) -> int:
+    slots = int(left.get("CPU", 0))
+    if pool.device == "gpu":
+        slots = min(slots, int(left.get("GPU", 0) / pool.gpus + 1e-9))
+    return max(slots, 0)
+
+
+def _nothing_fits(pool: WorkerPool) -> str:
+    wanted = "1 CPU" if pool.device == "cpu" else f"1 CPU and {pool.gpus:g} GPU"
+    carrying = f" with the labels {dict(pool.labels)}" if pool.labels else ""
+    return (
+        f"no node of the cluster{carrying} has {wanted} free for a {pool.device} worker; add such "
+        "a node, or change execution.workers, labels or gpus_per_worker, or the forecasters"
+    )

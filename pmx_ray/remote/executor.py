@@ -28,10 +28,10 @@ from pmx_ray.backtest.dispatch import (
 )
 from pmx_ray.backtest.executor import Settled
 from pmx_ray.data.panel import Panel
-from pmx_ray.errors import ClusterError, PmxError
+from pmx_ray.errors import ClusterError, DataError, PmxError
 from pmx_ray.folds import FoldPlan
 from pmx_ray.lake import BlockStore, Receipt, open_store
-from pmx_ray.remote.cluster import ONE_THREAD, WorkerPool, alive_nodes, fit_pool
+from pmx_ray.remote.cluster import ONE_THREAD, WorkerPool, alive_nodes, fit_pools
 from pmx_ray.remote.worker import BlockWorker
 
 POLL_S = 1.0
@@ -87,19 +87,19 @@ def run_on_ray(
         What a worker raised on purpose, e.g. a full disk under the lake.
     """
     store = open_store(lake_url)
+    needed = {block.device for block in blocks}
+    missing = needed - {pool.device for pool in pools}
+    if missing:
+        raise ClusterError(f"blocks need a {missing.pop()} worker; set execution.gpu_workers")
     runs = [
         _PoolRun(
-            pool=fit_pool(pool, alive_nodes()),
+            pool=pool,
             blocks={block.id: block for block in blocks if block.device == pool.device},
             policy=policy,
             store=store,
         )
-        for pool in pools
-        if any(block.device == pool.device for block in blocks)
+        for pool in fit_pools([pool for pool in pools if pool.device in needed], alive_nodes())
     ]
-    missing = {block.device for block in blocks} - {run.pool.device for run in runs}
-    if missing:
-        raise ClusterError(f"blocks need a {missing.pop()} worker; set execution.gpu_workers")
     shared = (ray.put(panel), ray.put(plan))
     worker_arguments = (lake_url, plugins, _folders(plugins))
     try:
@@ -190,13 +190,15 @@ class _PoolRun:
         event = self._event(ref, what, settled)
         for instruction in self.dispatch.handle(event):
             settled += self._carry_out(instruction)
+        if self.dispatch.finished:
+            self.stop()  # others may need what its workers hold
         return settled
 
     def _event(self, ref: ObjectRef[Any], what: _Pending, settled: list[Settled]) -> Event:
         try:
             answer: object = ray.get(ref)
         except RayTaskError as error:
-            if isinstance(error.cause, PmxError):
+            if isinstance(error.cause, PmxError) and not isinstance(error.cause, DataError):
                 raise error.cause from None
             if what.block is None:
                 return self._lost(what.worker, error)

@@ -198,6 +198,9 @@ def test_sweep_when_failures_are_accepted_then_exit_0(pmx: Pmx) -> None:
         ({"panel": {"source": "fil", "path": "x"}}, "panel: "),
         ({"name": "../x"}, "name: "),
         ({"plugins": ["nowhere"]}, "module 'nowhere' cannot be imported"),
+        ({"plugins": ["..x"]}, "module '..x' cannot be imported"),
+        ({"plugins": [""]}, "module '' cannot be imported"),
+        ({"folds": {"embargo": 1e20}}, "folds.embargo"),
         ({"evaluation": {"baseline": "drfit"}}, "no forecaster is labelled 'drfit'"),
         ({"lake": "ftp://x"}, "ftp"),
     ],
@@ -277,3 +280,61 @@ def test_root_when_in_a_ray_working_dir_then_outside_of_it(
     assert default_root() == tmp_path / "runs"
     monkeypatch.setenv("PMX_HOME", str(tmp_path / "x"))
     assert default_root() == tmp_path / "x"
+
+
+def test_run_when_cells_fail_then_exit_3_unless_accepted(pmx: Pmx) -> None:
+    rows = long_form("ABC")
+    gone = (rows["ticker"] == "C") & (rows["date"] > rows["date"].unique()[-40])
+    for accepted, code in [([], 3), (["no_price"], 0)]:
+        settings = {**SETTINGS, "accepted_failures": accepted}
+        pmx.write(settings, rows[~gone])
+        pmx("plan", "sweep.yaml")
+        pmx("run", str(pmx.sweep), "--address", "in-process", code=code)
+
+
+def test_sweep_when_the_ledger_url_is_wrong_then_exit_2_before_anything(
+    pmx: Pmx, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PMX_LEDGER_URL", "mysql://me:geheim@host/db")
+    before = pmx.files()
+    pmx(*SWEEP, code=2)
+    assert "mysql" in pmx.err
+    assert "geheim" not in pmx.err
+    assert pmx.files() == before
+
+
+def test_sweep_when_the_root_cannot_be_made_then_exit_1_one_line(pmx: Pmx) -> None:
+    (pmx.folder / "taken").write_text("a file where a folder should be")
+    pmx(*SWEEP, "--out", "taken", code=1)
+    assert pmx.err.startswith("pmx: ")
+    assert pmx.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("columns", ["", "wide", "0", "70"])
+def test_sweep_when_columns_is_odd_then_it_still_prints(
+    pmx: Pmx, monkeypatch: pytest.MonkeyPatch, columns: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    assert "random_walk" in pmx(*SWEEP)
+
+
+def test_json_when_a_path_looks_like_an_emoji_then_it_is_left_alone(pmx: Pmx) -> None:
+    lines = pmx(*SWEEP, "--json", "--out", ":warning:").splitlines()
+    (report,) = [line for line in map(json.loads, lines) if line["event"] == "report"]
+    assert ":warning:" in report["path"]
+
+
+def test_sweep_when_a_plugin_is_no_python_then_exit_2(pmx: Pmx) -> None:
+    (pmx.folder / "broken_plugin.py").write_text("def f(:\n")
+    pmx.write({**SETTINGS, "plugins": ["broken_plugin"]}, long_form())
+    pmx(*SWEEP, code=2)
+    assert "module 'broken_plugin' cannot be imported: invalid syntax" in pmx.err
+
+
+def test_sweep_when_the_machine_fails_a_block_then_it_is_tried_again_next_time(pmx: Pmx) -> None:
+    settings = {**SETTINGS, "plugins": ["odd_forecasters"], "forecasters": [{"name": "starved"}]}
+    pmx.write(settings, long_form())
+    (pmx.folder / "no_memory").touch()
+    pmx(*SWEEP, code=3)
+    (pmx.folder / "no_memory").unlink()
+    assert "0 failed" in pmx(*SWEEP)

@@ -85,6 +85,26 @@ def test_sweep_when_the_driver_is_killed_then_the_same_command_goes_on_to_the_sa
     assert not [line for line in again if line["event"] == "progress"]
 
 
+@pytest.mark.drill
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_sweep_when_interrupted_then_one_line_exit_1_and_it_goes_on(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    process = command(tmp_path, "--address", "in-process")
+    lake = tmp_path / "runs" / "lake"
+    until(lambda: len(list(lake.rglob("*.json"))) >= 3, "3 blocks")
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert err == "pmx: stopped; finished blocks are kept, the same command goes on\n"
+    (plan,) = [
+        line
+        for line in finish(command(tmp_path, "--address", "in-process"))
+        if line["event"] == "plan"
+    ]
+    assert plan["cached"] >= 3
+
+
 @pytest.fixture(scope="module")
 def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Start a head with dashboard and token as the README says; yield the environment to use it."""

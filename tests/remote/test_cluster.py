@@ -1,3 +1,4 @@
+import socket
 import stat
 import subprocess
 import sys
@@ -7,7 +8,7 @@ import pytest
 from pmx_ray.backtest.dispatch import DispatchPolicy
 from pmx_ray.errors import ClusterError
 from pmx_ray.lake import Receipt, open_store
-from pmx_ray.remote.cluster import WorkerPool, fit_pool
+from pmx_ray.remote.cluster import WorkerPool, connected, fit_pools
 from pmx_ray.remote.executor import _PoolRun
 
 
@@ -17,22 +18,31 @@ def node(labels: dict[str, str] | None = None, **resources: float) -> dict[str, 
 
 def test_pool_when_the_cluster_is_smaller_then_as_many_as_fit() -> None:
     pool = WorkerPool("cpu", 8, 0.0, {})
-    assert fit_pool(pool, [node(CPU=2), node(CPU=3)]).n_workers == 5
+    assert fit_pools([pool], [node(CPU=2), node(CPU=3)])[0].n_workers == 5
 
 
 def test_pool_when_no_number_is_asked_then_all_cpus() -> None:
-    assert fit_pool(WorkerPool("cpu", 0, 0.0, {}), [node(CPU=2), node(CPU=3)]).n_workers == 5
+    assert fit_pools([WorkerPool("cpu", 0, 0.0, {})], [node(CPU=2), node(CPU=3)])[0].n_workers == 5
 
 
 def test_pool_when_gpus_are_shared_then_two_workers_a_card_within_cpus() -> None:
     pool = WorkerPool("gpu", 9, 0.5, {})
-    assert fit_pool(pool, [node(CPU=8, GPU=2), node(CPU=8)]).n_workers == 4
-    assert fit_pool(pool, [node(CPU=1, GPU=2)]).n_workers == 1
+    assert fit_pools([pool], [node(CPU=8, GPU=2), node(CPU=8)])[0].n_workers == 4
+    assert fit_pools([pool], [node(CPU=1, GPU=2)])[0].n_workers == 1
 
 
 def test_pool_when_labels_are_asked_then_only_nodes_that_carry_them() -> None:
     pool = WorkerPool("cpu", 9, 0.0, {"zone": "a"})
-    assert fit_pool(pool, [node({"zone": "a"}, CPU=2), node({"zone": "b"}, CPU=4)]).n_workers == 2
+    nodes = [node({"zone": "a"}, CPU=2), node({"zone": "b"}, CPU=4)]
+    assert fit_pools([pool], nodes)[0].n_workers == 2
+
+
+def test_pools_when_cpu_and_gpu_workers_share_nodes_then_the_gpu_workers_keep_their_cpu() -> None:
+    pools = [WorkerPool("cpu", 0, 0.0, {}), WorkerPool("gpu", 1, 1.0, {})]
+    gpu, cpu = fit_pools(pools, [node(CPU=2, GPU=1)])
+    assert (gpu.device, gpu.n_workers, cpu.n_workers) == ("gpu", 1, 1)
+    with pytest.raises(ClusterError, match="has 1 CPU free for a cpu worker"):
+        fit_pools(pools, [node(CPU=1, GPU=1)])
 
 
 @pytest.mark.parametrize(
@@ -46,7 +56,7 @@ def test_pool_when_nothing_fits_then_says_so_instead_of_waiting(
     pool: WorkerPool, message: str
 ) -> None:
     with pytest.raises(ClusterError, match=message):
-        fit_pool(pool, [node(CPU=4), node({"zone": "a"}, CPU=4)])
+        fit_pools([pool], [node(CPU=4), node({"zone": "a"}, CPU=4)])
 
 
 TOKEN_PROBE = """
@@ -94,3 +104,14 @@ def test_pool_when_a_node_writes_elsewhere_then_the_run_ends_with_what_to_do(tmp
     receipt = Receipt("ab" * 32, f"blocks/ab/{'ab' * 32}.parquet", 1, 0, "0" * 64, 0.1, "far", 1)
     with pytest.raises(ClusterError, match=r"node far wrote block .* give a lake that all nodes"):
         run._check_visible(receipt)
+
+
+def test_cluster_when_nobody_listens_at_the_address_then_an_error_at_once() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound and not listening: a refusal, not a time-out
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with (
+            pytest.raises(ClusterError, match=f"at address '{address}'.*refused"),
+            connected(address, n_workers=1),
+        ):
+            pass
