@@ -12,6 +12,7 @@ from pmx_ray.backtest.cells import PAIRED_LOSSES, Cells, SpecCells, collect
 from pmx_ray.backtest.evaluate import EvaluationSettings
 from pmx_ray.backtest.report_types import REPORT_VERSION, read_json, write_json
 from pmx_ray.backtest.resampling import Draws, draw_cutoffs
+from pmx_ray.errors import DataError
 from pmx_ray.forecasters.registry import ForecasterSpec
 from pmx_ray.stats.intervals import ratio
 
@@ -69,6 +70,8 @@ class Comparison:
         Of the bootstrap.
     differences : tuple of PairedDifference
         By step, then label, then loss.
+    key : str
+        Key of the evaluation it goes with; empty where it was made from frames alone.
     """
 
     baseline: str
@@ -78,6 +81,7 @@ class Comparison:
     n_resamples: int
     seed: int
     differences: tuple[PairedDifference, ...]
+    key: str = ""
 
     def save(self, folder: Path) -> None:
         """Write ``comparison.json`` into ``folder``, atomically."""
@@ -90,12 +94,16 @@ class Comparison:
         Raises
         ------
         DataError
-            If the file is missing or of another schema version.
+            If the file is missing, damaged or of another schema version.
         """
-        document = read_json(folder / COMPARISON)
-        values = {field.name: document[field.name] for field in fields(cls)}
-        values["differences"] = tuple(PairedDifference(**row) for row in document["differences"])
-        return cls(**values)
+        path = folder / COMPARISON
+        document = read_json(path, verb="compare")
+        try:
+            values = {field.name: document[field.name] for field in fields(cls)}
+            rows = tuple(PairedDifference(**row) for row in document["differences"])
+        except (KeyError, TypeError) as error:
+            raise DataError(f"{path} is not whole ({error!r}); run `pmx compare` again") from None
+        return cls(**{**values, "differences": rows})
 
 
 def compare(

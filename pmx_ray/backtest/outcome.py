@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -12,7 +12,12 @@ from pmx_ray.backtest.compare import COMPARISON, Comparison, compare
 from pmx_ray.backtest.evaluate import evaluate
 from pmx_ray.backtest.executor import Settled
 from pmx_ray.backtest.frame import FrameDigest
-from pmx_ray.backtest.report_types import REPORT_VERSION, EvaluationReport
+from pmx_ray.backtest.receipts import lasting_reason
+from pmx_ray.backtest.report_types import (
+    REPORT_VERSION,
+    EvaluationReport,
+    read_document,
+)
 from pmx_ray.backtest.sweep import Sweep, load_settled, spec_frames
 from pmx_ray.errors import DataError, SettingsError
 from pmx_ray.forecasters.registry import ForecasterSpec
@@ -44,10 +49,14 @@ class Outcome:
 def evaluate_sweep(sweep: Sweep, store: BlockStore) -> Outcome:
     """Evaluate the blocks that ``receipts.jsonl`` lists; a no-op where that has been done.
 
+    An artefact of its own that is missing or damaged is made anew. Where only the settings or the
+    quality report say something else than they did, and no figure can change, the provenance is
+    written again.
+
     Raises
     ------
     DataError
-        If the sweep has not been run.
+        If the sweep has not been run as it is now.
     CorruptBlockError
         If a block no longer matches its receipt.
     SettingsError
@@ -55,11 +64,15 @@ def evaluate_sweep(sweep: Sweep, store: BlockStore) -> Outcome:
     """
     settled = load_settled(sweep)
     key = _key(sweep, settled)
-    held = load_provenance(sweep)
-    if held is not None and held["key"] == key:
-        return Outcome(EvaluationReport.load(sweep.folder), held, reused=True)
-    for stale in (PROVENANCE, COMPARISON, PAGE):  # they stand on the report: gone before it changes
-        (sweep.folder / stale).unlink(missing_ok=True)
+    held = _held(sweep, key)
+    if held is not None:
+        report, provenance = held
+        fresh = _provenance(sweep, settled, key=key, forecast_sha256=provenance["forecast_sha256"])
+        if _text(fresh) != _text(provenance):
+            _remove(sweep, PAGE)
+            _save_provenance(sweep, fresh)
+        return Outcome(report, fresh, reused=True)
+    _remove(sweep, PROVENANCE, COMPARISON, PAGE)  # they stand on the report: gone before it changes
     digest = FrameDigest()
 
     def hashed() -> Iterator[tuple[ForecasterSpec, pa.Table]]:
@@ -77,21 +90,24 @@ def evaluate_sweep(sweep: Sweep, store: BlockStore) -> Outcome:
     )
     report.save(sweep.folder)
     provenance = _provenance(sweep, settled, key=key, forecast_sha256=digest.hexdigest())
-    FolderStore(sweep.folder).replace(PROVENANCE, f"{json.dumps(provenance, indent=1)}\n".encode())
+    _save_provenance(sweep, provenance)
     return Outcome(report, provenance, reused=False)
 
 
 def compare_sweep(sweep: Sweep, store: BlockStore) -> Comparison:
     """Compare every spec with the baseline; a no-op where that has been done.
 
+    A comparison that is damaged, or of another evaluation, is made anew.
+
     Raises
     ------
     DataError
-        If the sweep has not been evaluated.
+        If the sweep has not been evaluated as it is now.
     """
-    evaluated(sweep)
-    if (sweep.folder / COMPARISON).exists():
-        return Comparison.load(sweep.folder)
+    _, provenance = evaluated(sweep)
+    held = _held_comparison(sweep)
+    if held is not None and held.key == provenance["key"]:
+        return held
     settings = sweep.settings
     comparison = compare(
         spec_frames(sweep, load_settled(sweep), store),
@@ -100,17 +116,9 @@ def compare_sweep(sweep: Sweep, store: BlockStore) -> Comparison:
         baseline=baseline_id(sweep),
         seed=settings.seed,
     )
+    comparison = replace(comparison, key=provenance["key"])
     comparison.save(sweep.folder)
     return comparison
-
-
-def load_provenance(sweep: Sweep) -> dict[str, Any] | None:
-    """Return ``provenance.json`` of an evaluated sweep, or None."""
-    path = sweep.folder / PROVENANCE
-    if not path.exists():
-        return None
-    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return document
 
 
 def evaluated(sweep: Sweep) -> tuple[EvaluationReport, dict[str, Any]]:
@@ -119,12 +127,27 @@ def evaluated(sweep: Sweep) -> tuple[EvaluationReport, dict[str, Any]]:
     Raises
     ------
     DataError
-        If it has not.
+        If it has not, if what it stands on has changed since, or if an artefact is damaged.
     """
-    provenance = load_provenance(sweep)
-    if provenance is None:
+    again = f"evaluate it again with: pmx evaluate {sweep.folder}"
+    path = sweep.folder / PROVENANCE
+    if not path.exists():
         raise DataError(
             f"{sweep.folder} has not been evaluated; do so with: pmx evaluate {sweep.folder}"
+        )
+    provenance = read_document(path)
+    settled = load_settled(sweep)
+    key = _key(sweep, settled)
+    if provenance.get("key") != key:
+        raise DataError(
+            f"{sweep.folder}: its receipts or the release changed since it was evaluated; {again}"
+        )
+    forecast_sha256 = str(provenance.get("forecast_sha256"))
+    fresh = _provenance(sweep, settled, key=key, forecast_sha256=forecast_sha256)
+    if _text(provenance) != _text(fresh):
+        raise DataError(
+            f"{sweep.folder}: its settings or its quality report changed since it was evaluated; "
+            f"{again}"
         )
     return EvaluationReport.load(sweep.folder), provenance
 
@@ -145,10 +168,43 @@ def baseline_id(sweep: Sweep) -> str:
     raise SettingsError(f"evaluation.baseline: no forecaster is labelled '{label}'; known: {known}")
 
 
+def _held(sweep: Sweep, key: str) -> tuple[EvaluationReport, dict[str, Any]] | None:
+    """Return the evaluation that the folder holds if it is whole and was made under ``key``."""
+    try:
+        provenance = read_document(sweep.folder / PROVENANCE)
+        if provenance.get("key") != key or "forecast_sha256" not in provenance:
+            return None
+        return EvaluationReport.load(sweep.folder), provenance
+    except DataError:
+        return None
+
+
+def _held_comparison(sweep: Sweep) -> Comparison | None:
+    try:
+        return Comparison.load(sweep.folder)
+    except DataError:
+        return None
+
+
+def _remove(sweep: Sweep, *names: str) -> None:
+    store = FolderStore(sweep.folder)
+    for name in names:
+        store.delete(name)
+
+
+def _save_provenance(sweep: Sweep, provenance: dict[str, Any]) -> None:
+    FolderStore(sweep.folder).replace(PROVENANCE, _text(provenance).encode())
+
+
+def _text(provenance: dict[str, Any]) -> str:
+    return f"{json.dumps(provenance, indent=1)}\n"
+
+
 def _key(sweep: Sweep, settled: Sequence[Settled]) -> str:
     """Return the hash of everything the evaluation reads."""
     blocks = [
-        [row.block.id, row.reason if row.receipt is None else row.receipt.sha256] for row in settled
+        [row.block.id, lasting_reason(row) if row.receipt is None else row.receipt.sha256]
+        for row in settled
     ]
     document = [
         __version__,

@@ -149,7 +149,10 @@ class EvaluationReport:
     def __post_init__(self) -> None:
         for name, schema in SCHEMAS.items():
             if not getattr(self, name).schema.equals(schema, check_metadata=True):
-                raise DataError(f"report table '{name}' is not in schema version {REPORT_VERSION}")
+                raise DataError(
+                    f"report table '{name}' is not in schema version {REPORT_VERSION}; "
+                    "run `pmx evaluate` again"
+                )
 
     def save(self, folder: Path) -> None:
         """Write ``<table>.parquet`` and, last, ``evaluation.json`` into ``folder``, atomically."""
@@ -173,18 +176,22 @@ class EvaluationReport:
         Raises
         ------
         DataError
-            If a file is missing or of another schema version.
+            If a file is missing, damaged or of another schema version.
         """
-        document = read_json(folder / "evaluation.json")
+        path = folder / "evaluation.json"
+        document = read_json(path)
         tables = {name: _read_table(folder / f"{name}.parquet") for name in SCHEMAS}
-        return cls(
-            **tables,
-            baseline=document["baseline"],
-            step_size=document["step_size"],
-            seed=document["seed"],
-            block_length={int(step): n for step, n in document["block_length"].items()},
-            settings=document["settings"],
-        )
+        try:
+            return cls(
+                **tables,
+                baseline=document["baseline"],
+                step_size=document["step_size"],
+                seed=document["seed"],
+                block_length={int(step): n for step, n in document["block_length"].items()},
+                settings=document["settings"],
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise DataError(f"{path} is not whole ({error!r}); run `pmx evaluate` again") from None
 
 
 def write_json(path: Path, document: Mapping[str, Any]) -> None:
@@ -193,33 +200,59 @@ def write_json(path: Path, document: Mapping[str, Any]) -> None:
     FolderStore(path.parent).replace(path.name, f"{text}\n".encode())
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_document(path: Path, *, verb: str = "evaluate") -> dict[str, Any]:
+    """Return the mapping that a JSON file holds.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    verb : str
+        The command that writes it, for the message.
+
+    Raises
+    ------
+    DataError
+        If the file is missing, cannot be read, is not JSON, or holds no mapping.
+    """
+    again = f"run `pmx {verb}` again"
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing; run `pmx {verb}` first") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}; {again}") from None
+    except ValueError as error:
+        raise DataError(f"{path} is not JSON: {error}; {again}") from None
+    if not isinstance(document, dict):
+        kind = type(document).__name__
+        raise DataError(f"{path} holds {kind}; it must be a mapping; {again}")
+    return document
+
+
+def read_json(path: Path, *, verb: str = "evaluate") -> dict[str, Any]:
     """Return the document of ``write_json``.
 
     Raises
     ------
     DataError
-        If the file is missing, is not JSON, or has another schema version.
+        As ``read_document``, and if the document has another schema version.
     """
-    try:
-        document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DataError(f"{path} is missing; run `pmx evaluate` first") from None
-    except ValueError as error:
-        raise DataError(f"{path} is not JSON: {error}") from None
+    document = read_document(path, verb=verb)
     version = document.get("schema_version")
     if version != REPORT_VERSION:
         raise DataError(
             f"{path} has schema version {version}; this release reads {REPORT_VERSION}: "
-            "run `pmx evaluate` again"
+            f"run `pmx {verb}` again"
         )
     return document
 
 
 def _read_table(path: Path) -> pa.Table:
     try:
-        return pq.read_table(path, partitioning=None).combine_chunks()
+        return pq.ParquetFile(path).read().combine_chunks()
     except FileNotFoundError:
         raise DataError(f"{path} is missing; run `pmx evaluate` first") from None
-    except pa.ArrowInvalid as error:
-        raise DataError(f"{path} is not Parquet: {error}") from None
+    except (pa.ArrowException, OSError) as error:
+        detail = " ".join(str(error).split())
+        raise DataError(f"{path} is not Parquet: {detail}; run `pmx evaluate` again") from None

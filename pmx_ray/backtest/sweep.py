@@ -6,21 +6,29 @@ failures.parquet provenance.json`` what came out, ``comparison.json`` how it com
 """
 
 import json
+import re
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import yaml
 
-from pmx_ray.backtest.blocks import BlockPlan, BlockSize, WorkBlock, plan_blocks
+from pmx_ray.backtest.blocks import BlockPlan, BlockSize, plan_blocks
 from pmx_ray.backtest.executor import Settled
 from pmx_ray.backtest.frame import FRAME_SCHEMA, canonical
+from pmx_ray.backtest.receipts import (
+    RECEIPTS,
+    check_tiling,
+    from_lines,
+    lasting_reason,
+    to_lines,
+)
+from pmx_ray.backtest.report_types import read_document
 from pmx_ray.backtest.runner import failed_block
 from pmx_ray.backtest.settings import SweepSettings
 from pmx_ray.clock import Clock
-from pmx_ray.config import parse
+from pmx_ray.config import parse, read_yaml
 from pmx_ray.data.panel import Panel
 from pmx_ray.data.snapshot import load_saved_panel, save_panel
 from pmx_ray.data.sources import load_panel
@@ -37,6 +45,11 @@ from pmx_ray.lake import (
     read_block,
     verify,
 )
+
+SETTINGS, PANEL, QUALITY = "settings.yaml", "panel.parquet", "quality.json"
+
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
+"""How the address of a lake begins where it is not a path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +109,8 @@ def prepare(
     clock : callable
         Says which rows lie in the future.
     base_dir : Path, optional
-        What a relative path of the settings is relative to.
+        What a relative path of the settings is relative to; the working folder unless given. The
+        sweep's own settings hold the lake's path whole.
 
     Raises
     ------
@@ -109,6 +123,8 @@ def prepare(
         threshold=settings.data_quality_threshold,
         base_dir=base_dir,
     )
+    lake = _whole_path(settings.lake, base_dir or Path())
+    settings = settings.model_copy(update={"lake": lake})
     specs = settings.specs()
     sweep_id = settings.sweep_id(panel.sha256)
     folder = root.resolve() / f"{settings.name}-{sweep_id[:12]}"
@@ -116,12 +132,15 @@ def prepare(
 
 
 def save(sweep: Sweep) -> None:
-    """Write what is to be done into the sweep's folder; a no-op where it is there."""
-    sweep.folder.mkdir(parents=True, exist_ok=True)
-    if not (sweep.folder / "panel.parquet").exists():
-        save_panel(sweep.panel, sweep.folder / "panel.parquet")
+    """Write what is to be done into the sweep's folder; saving again changes nothing.
+
+    Raises
+    ------
+    LakeError
+        If the folder cannot be written.
+    """
     documents = {
-        "quality.json": sweep.quality,
+        QUALITY: sweep.quality,
         "folds.json": as_json(sweep.plan, sweep.panel.sessions),
         "specs.json": [
             {"id": spec.id, "label": spec.label, "name": spec.name, "params": dict(spec.params)}
@@ -131,7 +150,9 @@ def save(sweep: Sweep) -> None:
     store = FolderStore(sweep.folder)
     for name, document in documents.items():
         store.replace(name, f"{json.dumps(document, indent=1)}\n".encode())
-    store.replace("settings.yaml", sweep.settings.as_yaml().encode())
+    if not _holds_panel(sweep):
+        save_panel(sweep.panel, sweep.folder / PANEL)
+    store.replace(SETTINGS, sweep.settings.as_yaml().encode())
 
 
 def load(folder: Path) -> Sweep:
@@ -140,18 +161,15 @@ def load(folder: Path) -> Sweep:
     Raises
     ------
     DataError
-        If it is not a sweep folder.
+        If it is not a sweep folder, or a file that `pmx plan` writes cannot be read.
+    SettingsError
+        If a setting is wrong.
     """
-    try:
-        written = yaml.safe_load((folder / "settings.yaml").read_text(encoding="utf-8"))
-        quality = json.loads((folder / "quality.json").read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise DataError(
-            f"{folder} is not a sweep folder (no settings.yaml); make one with: pmx plan SETTINGS"
-        ) from None
-    settings = parse(SweepSettings, written, where=str(folder / "settings.yaml"))
+    path = folder / SETTINGS
+    settings = parse(SweepSettings, _read_settings(path), where=str(path))
     specs = settings.specs()
-    panel = load_saved_panel(folder / "panel.parquet")
+    quality = read_document(folder / QUALITY, verb="plan")
+    panel = load_saved_panel(folder / PANEL)
     return Sweep(folder.resolve(), settings, panel, quality, _folds(settings, panel), specs)
 
 
@@ -181,11 +199,9 @@ def outline(sweep: Sweep, store: BlockStore) -> tuple[BlockPlan, dict[str, Recei
 
 
 def save_receipts(sweep: Sweep, settled: Sequence[Settled]) -> None:
-    """Write ``receipts.jsonl``: a line a block, in the order of specs, tickers and folds."""
-    order = {spec.id: n for n, spec in enumerate(sweep.specs)}
-    rows = sorted(settled, key=lambda s: (order[s.block.spec.id], s.block.scopes, s.block.first))
-    lines = (json.dumps(_settled_json(row), sort_keys=True) + "\n" for row in rows)
-    FolderStore(sweep.folder).replace("receipts.jsonl", "".join(lines).encode())
+    """Write ``receipts.jsonl``: the sweep's id, then a line a block."""
+    text = to_lines(settled, sweep_id=sweep.sweep_id, specs=sweep.specs)
+    FolderStore(sweep.folder).replace(RECEIPTS, text)
 
 
 def load_settled(sweep: Sweep) -> tuple[Settled, ...]:
@@ -194,14 +210,25 @@ def load_settled(sweep: Sweep) -> tuple[Settled, ...]:
     Raises
     ------
     DataError
-        If the sweep has not been run.
+        If the sweep has not been run, or the receipts are damaged, are not those of this sweep
+        as it is now, or do not make up the whole of it.
     """
-    path = sweep.folder / "receipts.jsonl"
-    if not path.exists():
-        raise DataError(f"{sweep.folder} has not been run; run it with: pmx run {sweep.folder}")
-    specs = {spec.id: spec for spec in sweep.specs}
-    with path.open(encoding="utf-8") as lines:
-        return tuple(_settled_from(json.loads(line), specs) for line in lines)
+    path = sweep.folder / RECEIPTS
+    again = f"run it again with: pmx run {sweep.folder}"
+    try:
+        settled = from_lines(path.read_bytes(), sweep_id=sweep.sweep_id, specs=sweep.specs)
+        check_tiling(
+            settled, specs=sweep.specs, tickers=sweep.panel.tickers, n_folds=len(sweep.plan)
+        )
+    except FileNotFoundError:
+        raise DataError(
+            f"{sweep.folder} has not been run; run it with: pmx run {sweep.folder}"
+        ) from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}); {again}") from None
+    except DataError as error:
+        raise DataError(f"{path} {error}; {again}") from None
+    return settled
 
 
 def spec_frames(
@@ -225,9 +252,12 @@ def spec_frames(
 def _block_table(sweep: Sweep, settled: Settled, store: BlockStore) -> pa.Table:
     if settled.receipt is not None:
         return read_block(store, settled.receipt, FRAME_SCHEMA)
-    reason = settled.reason or "quarantined"
     return failed_block(
-        sweep.panel, sweep.plan, settled.block, status=Status.QUARANTINED, reason=reason
+        sweep.panel,
+        sweep.plan,
+        settled.block,
+        status=Status.QUARANTINED,
+        reason=lasting_reason(settled),
     )
 
 
@@ -238,32 +268,30 @@ def _folds(settings: SweepSettings, panel: Panel) -> FoldPlan:
     return partition(plan, panel.sessions, settings.folds.tuning_end)[1]
 
 
-def _settled_json(settled: Settled) -> dict[str, Any]:
-    block = settled.block
-    return {
-        "block": block.id,
-        "spec": block.spec.id,
-        "scopes": block.scopes,
-        "first": block.first,
-        "stop": block.stop,
-        "seed": block.seed,
-        "predicted_s": block.predicted_s,
-        "receipt": None if settled.receipt is None else asdict(settled.receipt),
-        "reason": settled.reason,
-    }
+def _whole_path(lake: str | None, base_dir: Path) -> str | None:
+    """Return where a lake is, whatever folder a later step is started in."""
+    if lake is None or not lake.strip() or _ADDRESS.match(lake):
+        return lake
+    return str((base_dir / Path(lake).expanduser()).resolve())
 
 
-def _settled_from(row: dict[str, Any], specs: dict[str, ForecasterSpec]) -> Settled:
-    if row["spec"] not in specs:
-        raise SettingsError(f"receipts.jsonl names spec {row['spec']}, which settings.yaml lacks")
-    block = WorkBlock(
-        row["block"],
-        specs[row["spec"]],
-        tuple(tuple(scope) for scope in row["scopes"]),
-        row["first"],
-        row["stop"],
-        row["seed"],
-        row["predicted_s"],
-    )
-    receipt = None if row["receipt"] is None else Receipt(**row["receipt"])
-    return Settled(block, receipt, row["reason"])
+def _holds_panel(sweep: Sweep) -> bool:
+    """Return whether the folder holds the sweep's panel, bit for bit."""
+    try:
+        return load_saved_panel(sweep.folder / PANEL).sha256 == sweep.panel.sha256
+    except DataError:
+        return False
+
+
+def _read_settings(path: Path) -> dict[str, Any]:
+    try:
+        path.stat()
+        return read_yaml(path)
+    except (FileNotFoundError, NotADirectoryError):
+        raise DataError(
+            f"{path.parent} is not a sweep folder (no {SETTINGS}); make one with: pmx plan SETTINGS"
+        ) from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}") from None
+    except SettingsError as error:
+        raise DataError(f"{error}; write it again with: pmx plan SETTINGS") from None

@@ -12,13 +12,15 @@ import pyarrow.parquet as pq
 
 from pmx_ray._typing import DateArray
 from pmx_ray.data.panel import FIELDS, Panel
-from pmx_ray.errors import DataError
+from pmx_ray.errors import DataError, LakeError
 from pmx_ray.provenance import canonical_json
 
 SNAPSHOT_KEY = b"pmx_panel"
 """Metadata of the file: what the rows alone do not say."""
 
 SNAPSHOT_VERSION = 1
+
+_AGAIN = "write it again with: pmx plan SETTINGS"
 
 
 def save_panel(panel: Panel, path: Path) -> None:
@@ -30,7 +32,7 @@ def save_panel(panel: Panel, path: Path) -> None:
 
     Raises
     ------
-    DataError
+    LakeError
         If the folder cannot be written.
     """
     buffer = pa.BufferOutputStream()
@@ -46,7 +48,10 @@ def save_panel(panel: Panel, path: Path) -> None:
     try:
         _replace(path, buffer.getvalue())
     except OSError as error:
-        raise DataError(f"{path}: the panel cannot be written: {error.strerror}") from None
+        raise LakeError(
+            f"{path}: the panel cannot be written: {error.strerror}; "
+            "check the disk and the folder's permissions"
+        ) from None
 
 
 def load_saved_panel(path: Path) -> Panel:
@@ -60,23 +65,31 @@ def load_saved_panel(path: Path) -> Panel:
     try:
         table = pq.ParquetFile(path).read()
     except FileNotFoundError:
-        raise DataError(f"{path}: no such panel; run the sweep's panel step first") from None
+        raise DataError(f"{path}: no such panel; {_AGAIN}") from None
     except (pa.ArrowException, OSError) as error:
         detail = " ".join(str(error).split())
-        raise DataError(f"{path}: is not a Parquet file that can be read: {detail}") from None
+        raise DataError(
+            f"{path}: is not a Parquet file that can be read: {detail}; {_AGAIN}"
+        ) from None
     written = (table.schema.metadata or {}).get(SNAPSHOT_KEY)
     if written is None:
         raise DataError(
             f"{path}: is not a saved panel; read your own prices with panel: {{source: file}}"
         )
-    head = json.loads(written)
-    if head["version"] != SNAPSHOT_VERSION:
-        raise DataError(
-            f"{path}: saved in version {head['version']}; this release reads {SNAPSHOT_VERSION}"
-        )
-    panel = _panel(table, head, path)
-    if panel.sha256 != head["sha256"]:
-        raise DataError(f"{path}: its values are not those that were saved; write it again")
+    try:
+        head = json.loads(written)
+        if head["version"] != SNAPSHOT_VERSION:
+            raise DataError(
+                f"{path}: saved in version {head['version']}; this release reads "
+                f"{SNAPSHOT_VERSION}; {_AGAIN}"
+            )
+        panel, sha256 = _panel(table, head, path), head["sha256"]
+    except DataError:
+        raise
+    except (ValueError, KeyError, TypeError, pa.ArrowException) as error:
+        raise DataError(f"{path}: is damaged ({error!r}); {_AGAIN}") from None
+    if panel.sha256 != sha256:
+        raise DataError(f"{path}: its values are not those that were saved; {_AGAIN}")
     return panel
 
 
@@ -114,7 +127,7 @@ def _repeated(names: tuple[str, ...], times: int) -> pa.Array:
 def _panel(table: pa.Table, head: dict[str, Any], path: Path) -> Panel:
     shape = (len(head["tickers"]), head["n_sessions"])
     if table.num_rows != shape[0] * shape[1]:
-        raise DataError(f"{path}: has {table.num_rows} rows; {shape} were saved; write it again")
+        raise DataError(f"{path}: has {table.num_rows} rows; {shape} were saved; {_AGAIN}")
 
     def matrix(name: str) -> np.ndarray | None:
         return table[name].to_numpy().reshape(shape) if name in table.column_names else None
@@ -122,7 +135,7 @@ def _panel(table: pa.Table, head: dict[str, Any], path: Path) -> Panel:
     sessions: DateArray = table["date"][: shape[1]].to_numpy().astype("datetime64[D]")
     close = matrix("close")
     if close is None:
-        raise DataError(f"{path}: has no column 'close'; write it again")
+        raise DataError(f"{path}: has no column 'close'; {_AGAIN}")
     return Panel(
         calendar=head["calendar"],
         tickers=tuple(head["tickers"]),

@@ -10,7 +10,10 @@ from pathlib import Path
 
 from plotly.offline import get_plotlyjs
 
-from pmx_ray.backtest.report_types import EvaluationReport
+from pmx_ray.backtest.compare import COMPARISON
+from pmx_ray.backtest.outcome import PAGE, PROVENANCE, evaluated
+from pmx_ray.backtest.report_types import EvaluationReport, read_document
+from pmx_ray.backtest.sweep import SETTINGS, load
 from pmx_ray.errors import DataError
 from pmx_ray.lake import FolderStore
 from pmx_ray.report import board, figures, gallery, tables, typeset, wording
@@ -18,25 +21,28 @@ from pmx_ray.report.figures import Plot, Style
 from pmx_ray.report.markup import Markup, markup, tag
 from pmx_ray.report.view import ReportView
 
-PAGE = "report.html"
-"""Name of the page in a sweep folder."""
-
 
 def write_page(folder: Path) -> Path:
     """Write ``report.html`` from the artefacts in ``folder`` and return its path.
 
-    The same artefacts give the same bytes. The file appears whole or not at all.
+    The same artefacts give the same bytes. The file appears whole or not at all. A folder without
+    settings holds a report alone, and no sweep that it could disagree with.
 
     Raises
     ------
     DataError
-        If an artefact is missing or cannot be read.
+        If an artefact is missing or cannot be read, or what it was made from changed since.
     """
-    page = render_page(
-        EvaluationReport.load(folder),
-        _document(folder / "comparison.json"),
-        _document(folder / "provenance.json"),
-    )
+    if (folder / SETTINGS).exists():
+        evaluated(load(folder))
+    provenance = _document(folder / PROVENANCE)
+    comparison = _document(folder / COMPARISON, verb="compare")
+    if comparison and comparison.get("key") != provenance.get("key"):
+        raise DataError(
+            f"{folder / COMPARISON} is of another evaluation; compare it again with: "
+            f"pmx compare {folder}"
+        )
+    page = render_page(EvaluationReport.load(folder), comparison, provenance)
     FolderStore(folder).replace(PAGE, page.encode())
     return folder / PAGE
 
@@ -304,13 +310,5 @@ def _plotly() -> str:
     return text.replace("\r\n", "\n")
 
 
-def _document(path: Path) -> dict[str, object]:
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise DataError(f"{path} is not JSON: {error}; run `pmx evaluate` again") from None
-    if not isinstance(document, dict):
-        raise DataError(f"{path} holds {type(document).__name__}; it must be a mapping")
-    return document
+def _document(path: Path, *, verb: str = "evaluate") -> dict[str, object]:
+    return read_document(path, verb=verb) if path.exists() else {}

@@ -80,5 +80,5 @@ def test_compare_when_saved_then_loaded_the_same(tmp_path):
 
 
 def test_compare_when_the_file_is_missing_then_says_what_to_run(tmp_path):
-    with pytest.raises(DataError, match="run `pmx evaluate` first"):
+    with pytest.raises(DataError, match="run `pmx compare` first"):
         Comparison.load(tmp_path)

@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from pmx_ray.backtest import sweep as folder_of
@@ -12,6 +13,7 @@ from pmx_ray.backtest.outcome import evaluate_sweep, evaluated
 from pmx_ray.backtest.record import run_record
 from pmx_ray.backtest.settings import SweepSettings
 from pmx_ray.backtest.sweep import Sweep
+from pmx_ray.data.snapshot import SNAPSHOT_KEY, save_panel
 from pmx_ray.errors import DataError
 from pmx_ray.lake import BlockStore, open_store
 
@@ -59,6 +61,88 @@ def test_load_when_saved_then_the_same_sweep(tmp_path: Path) -> None:
     assert again.panel.sha256 == sweep.panel.sha256
     assert again.plan.cutoff.tolist() == sweep.plan.cutoff.tolist()
     assert again.specs == sweep.specs
+
+
+@pytest.mark.parametrize("damage", [b"", b"PAR1 not", None])
+def test_save_when_the_panel_is_damaged_then_written_again(
+    tmp_path: Path, damage: bytes | None
+) -> None:
+    sweep = ready(tmp_path)
+    folder_of.save(sweep)
+    path = sweep.folder / "panel.parquet"
+    whole = path.read_bytes()
+    if damage is None:  # whole, but of another sweep
+        save_panel(ready(tmp_path, changed(panel={"seed": 5})).panel, path)
+    else:
+        path.write_bytes(damage)
+        with pytest.raises(DataError, match=r"panel\.parquet: .*pmx plan SETTINGS"):
+            folder_of.load(sweep.folder)
+    folder_of.save(sweep)
+    assert path.read_bytes() == whole
+
+
+def test_load_when_the_panel_s_head_is_damaged_then_named(tmp_path: Path) -> None:
+    sweep = ready(tmp_path)
+    folder_of.save(sweep)
+    path = sweep.folder / "panel.parquet"
+    table = pq.read_table(path)
+    for head in (b"{", b"[]", b'{"version": 1}'):
+        pq.write_table(table.replace_schema_metadata({SNAPSHOT_KEY: head}), path)
+        with pytest.raises(DataError, match=r"panel\.parquet: is damaged .*pmx plan SETTINGS"):
+            folder_of.load(sweep.folder)
+
+
+@pytest.mark.parametrize("name", ["settings.yaml", "quality.json"])
+@pytest.mark.parametrize("damage", ["directory", "not text", "not a mapping", "torn", "deleted"])
+def test_load_when_a_document_is_damaged_then_one_line_says_what_to_run(
+    tmp_path: Path, name: str, damage: str
+) -> None:
+    sweep = ready(tmp_path)
+    folder_of.save(sweep)
+    path = sweep.folder / name
+    path.unlink()
+    texts = {"not text": b"\xff\xfe", "not a mapping": b"[1]", "torn": b'{"a": "'}
+    if damage == "directory":
+        path.mkdir()
+    elif damage != "deleted":
+        path.write_bytes(texts[damage])
+    with pytest.raises(DataError, match="pmx plan") as caught:
+        folder_of.load(sweep.folder)
+    assert name in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_load_when_the_folder_is_a_file_then_no_sweep_folder(tmp_path: Path) -> None:
+    (tmp_path / "x").write_text("")
+    with pytest.raises(DataError, match="is not a sweep folder"):
+        folder_of.load(tmp_path / "x")
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("lake", "{base}/lake"),
+        ("../lake", "{parent}/lake"),
+        ("/data/lake", "/data/lake"),
+        ("s3://bucket/pmx", "s3://bucket/pmx"),
+        ("file:///data/lake", "file:///data/lake"),
+        (None, None),
+    ],
+)
+def test_prepare_when_the_lake_is_relative_then_absolute_in_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: str | None, expected: str | None
+) -> None:
+    base = tmp_path / "settings"
+    settings = SETTINGS.model_copy(update={"lake": written})
+    sweep = folder_of.prepare(settings, root=tmp_path / "runs", clock=clock, base_dir=base)
+    folder_of.save(sweep)
+    monkeypatch.chdir(tmp_path)
+    again = folder_of.load(sweep.folder)
+    if expected is not None:
+        expected = expected.format(base=base.resolve(), parent=tmp_path.resolve())
+    assert again.settings.lake == sweep.settings.lake == expected
+    assert again.lake_url == (expected or str(sweep.folder.parent / "lake"))
+    assert again.sweep_id == ready(tmp_path).sweep_id
 
 
 def changed(**sections: dict[str, object]) -> SweepSettings:

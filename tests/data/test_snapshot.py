@@ -11,7 +11,7 @@ from pmx_ray.data import snapshot
 from pmx_ray.data.calendar import sessions_after
 from pmx_ray.data.panel import Panel
 from pmx_ray.data.snapshot import load_saved_panel, save_panel
-from pmx_ray.errors import DataError
+from pmx_ray.errors import DataError, LakeError
 
 
 def small(**changes: object) -> Panel:
@@ -98,7 +98,7 @@ def test_save_when_the_disk_fails_then_the_old_file_stays(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(snapshot.os, "fsync", full)
-    with pytest.raises(DataError, match=r"p\.parquet: the panel cannot be written: No space left"):
+    with pytest.raises(LakeError, match=r"p\.parquet: the panel cannot be written: No space left"):
         save_panel(small(groups=None), path)
     assert path.read_bytes() == before
     assert [item.name for item in tmp_path.iterdir()] == ["p.parquet"]
