@@ -7,9 +7,10 @@ Because each fold states both, any slice of a plan stands alone.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields
 from datetime import date
-from itertools import combinations
+from itertools import combinations, pairwise
+from math import comb
 from typing import Literal, Self, TypeAlias
 
 import numpy as np
@@ -22,6 +23,14 @@ from pmx_ray.errors import SettingsError
 
 Holes: TypeAlias = tuple[tuple[int, int], ...]
 """Stretches ``[start, stop)`` of sessions cut out of a train window."""
+
+NEVER = np.iinfo(np.int64).max
+"""A session that no panel has."""
+
+_PER_FOLD = ("train_start", "train_stop", "context_start", "cutoff", "refit", "split", "holes")
+
+MAX_FOLDS = 200_000
+"""Most folds of a combinatorial plan."""
 
 
 class FoldSettings(Settings):
@@ -39,9 +48,10 @@ class FoldSettings(Settings):
     steps : tuple of int
         Sessions after the cutoff that are scored.
     start, end : date, optional
-        First cutoff at the earliest, last scored session at the latest.
+        First cutoff at the earliest, last scored session at the latest. A combinatorial plan
+        groups, and sees, the sessions from ``start`` to ``end`` only.
     refit_every : int
-        Folds that share one fit.
+        Folds that share one fit; 1 where ``combinatorial``, whose splits have one fit each.
     purge : int or "auto"
         Sessions before a scored stretch that no fit may see. ``auto`` is the longest step where
         training may follow scoring (combinatorial), and 0 where every window ends on its cutoff.
@@ -55,14 +65,14 @@ class FoldSettings(Settings):
     """
 
     kind: Literal["rolling", "expanding", "combinatorial"] = "rolling"
-    input_size: int = Field(default=1000, ge=30)
-    step_size: int = Field(default=20, ge=1)
+    input_size: int = Field(default=1000, ge=30, le=100_000)
+    step_size: int = Field(default=20, ge=1, le=10_000)
     steps: tuple[int, ...] = (1, 5, 20)
     start: date | None = None
     end: date | None = None
-    refit_every: int = Field(default=1, ge=1)
+    refit_every: int = Field(default=1, ge=1, le=100_000)
     purge: int | Literal["auto"] = "auto"
-    embargo: int = Field(default=0, ge=0)
+    embargo: int = Field(default=0, ge=0, le=10_000)
     tuning_end: date | None = None
     n_groups: int = Field(default=6, ge=2, le=16)
     n_test_groups: int = Field(default=2, ge=1)
@@ -78,9 +88,11 @@ class FoldSettings(Settings):
 
     @field_validator("purge")
     @classmethod
-    def _purge_not_negative(cls, purge: int | str) -> int | str:
+    def _purge_in_range(cls, purge: int | str) -> int | str:
         if isinstance(purge, int) and purge < 0:
             raise ValueError(f"purge was {purge}; it must be >= 0")
+        if isinstance(purge, int) and purge > 10_000:
+            raise ValueError(f"purge was {purge}; it must be <= 10000 sessions")
         return purge
 
     @model_validator(mode="after")
@@ -89,6 +101,15 @@ class FoldSettings(Settings):
             raise ValueError(
                 f"n_test_groups was {self.n_test_groups}; it must be below n_groups "
                 f"({self.n_groups})"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _one_fit_a_split(self) -> Self:
+        if self.kind == "combinatorial" and self.refit_every != 1:
+            raise ValueError(
+                f"refit_every was {self.refit_every}; it must be 1 where kind is combinatorial, "
+                "because each split has one fit"
             )
         return self
 
@@ -168,35 +189,47 @@ class FoldPlan:
             raise SettingsError("each context window must start on or before its cutoff")
 
     def _check_seen(self) -> None:
-        for k, cutoff in enumerate(self.cutoff):
-            first, last = cutoff + 1 - self.purge, cutoff + self.steps[-1] + self.embargo
-            free = [*self.holes[k], (int(self.train_stop[k]), np.inf)]
-            covered = first
-            for start, stop in sorted(free):
-                if start <= covered < stop:
-                    covered = stop
-            if covered <= last and first < self.train_stop[k]:
-                raise SettingsError(
-                    f"fold {k} fits on session {int(covered)}, which lies in its scored sessions "
-                    f"{int(cutoff) + 1} to {int(cutoff) + self.steps[-1]} less purge {self.purge} "
-                    f"and embargo {self.embargo}"
-                )
+        first = np.maximum(self.cutoff + 1 - self.purge, self.train_start)
+        last = self.cutoff + self.steps[-1] + self.embargo
+        covered = self._first_not_free(first)
+        bad = (covered <= last) & (first < self.train_stop)
+        if bad.any():
+            k = int(np.argmax(bad))
+            raise SettingsError(
+                f"fold {k} fits on session {covered[k]}, which lies in its scored sessions "
+                f"{self.cutoff[k] + 1} to {self.cutoff[k] + self.steps[-1]} less purge "
+                f"{self.purge} and embargo {self.embargo}"
+            )
+
+    def _first_not_free(self, first: IntArray) -> IntArray:
+        """Return the first session from ``first`` on, shape (F,), that each fold's fit may see."""
+        start, stop = _hole_arrays(self.holes)
+        start = np.hstack([start, self.train_stop[:, None]])  # (F, holes + 1); free from there on
+        stop = np.hstack([stop, np.full_like(self.train_stop, NEVER)[:, None]])
+        order = np.argsort(start, axis=1)
+        start, stop = np.take_along_axis(start, order, 1), np.take_along_axis(stop, order, 1)
+        covered = first
+        for a, b in zip(start.T, stop.T, strict=True):
+            covered = np.where((a <= covered) & (covered < b), b, covered)
+        return covered
 
     def __len__(self) -> int:
         return len(self.cutoff)
 
     def __getitem__(self, folds: slice) -> "FoldPlan":
-        """Return the plan of a slice of folds; it stands alone."""
-        return replace(
-            self,
-            train_start=self.train_start[folds],
-            train_stop=self.train_stop[folds],
-            context_start=self.context_start[folds],
-            cutoff=self.cutoff[folds],
-            refit=self.refit[folds],
-            split=self.split[folds],
-            holes=self.holes[folds],
-        )
+        """Return the plan of a slice of folds; it stands alone and shares this plan's memory."""
+        part = self._unchecked(**{name: getattr(self, name)[folds] for name in _PER_FOLD})
+        if len(part) == 0 or folds.step not in (None, 1):
+            part.__post_init__()  # of a run of folds, only its being empty can be wrong
+        return part
+
+    def _unchecked(self, **changed: object) -> "FoldPlan":
+        """Return a plan with fields changed in a way that keeps every invariant."""
+        plan = object.__new__(FoldPlan)
+        for field in fields(FoldPlan):
+            value = changed.get(field.name, getattr(self, field.name))
+            object.__setattr__(plan, field.name, value)
+        return plan
 
     @property
     def first_seen(self) -> int:
@@ -204,18 +237,31 @@ class FoldPlan:
         return int(min(self.train_start.min(), self.context_start.min()))
 
     @property
+    def lasts_read(self) -> IntArray:
+        """Last session that the folds up to each one read or score, shape (F,)."""
+        last: IntArray = np.maximum(self.train_stop - 1, self.cutoff + self.steps[-1])
+        return np.maximum.accumulate(last)
+
+    @property
     def last_read(self) -> int:
         """Last session that any window reads or any step scores."""
-        return int(max(self.train_stop.max() - 1, self.cutoff.max() + self.steps[-1]))
+        return int(self.lasts_read[-1])
 
     def shifted(self, by: int) -> "FoldPlan":
-        """Return the plan for a panel whose first ``by`` sessions were cut off."""
-        return replace(
-            self,
-            train_start=self.train_start - by,
-            train_stop=self.train_stop - by,
-            context_start=self.context_start - by,
-            cutoff=self.cutoff - by,
+        """Return the plan for a panel whose first ``by`` sessions were cut off.
+
+        Raises
+        ------
+        SettingsError
+            If a window reads one of them.
+        """
+        if by > self.first_seen:
+            raise SettingsError(
+                f"the plan was to be shifted by {by} sessions; it reads session {self.first_seen}"
+            )
+        moved = ("train_start", "train_stop", "context_start", "cutoff")
+        return self._unchecked(
+            **{name: frozen(getattr(self, name) - by, np.int64) for name in moved},
             holes=tuple(tuple((a - by, b - by) for a, b in holes) for holes in self.holes),
         )
 
@@ -243,6 +289,17 @@ class FoldPlan:
     def context(self, panel: Panel, fold: int) -> Panel:
         """Return what the forecast of ``fold`` is conditioned on; it ends on the cutoff."""
         return panel.window(int(self.context_start[fold]), int(self.cutoff[fold]) + 1)
+
+
+def _hole_arrays(holes: Sequence[Holes]) -> tuple[IntArray, IntArray]:
+    """Return start and stop of each fold's holes, shape (F, most holes), filled with ``NEVER``."""
+    kinds = list(dict.fromkeys(holes))  # folds of a split share theirs
+    bounds = np.full((len(kinds), max(map(len, kinds)), 2), NEVER)
+    for n, kind in enumerate(kinds):
+        bounds[n, : len(kind)] = np.reshape(kind, (-1, 2))
+    number = {kind: n for n, kind in enumerate(kinds)}
+    bounds = bounds[[number[kind] for kind in holes]]
+    return bounds[..., 0], bounds[..., 1]
 
 
 def build_folds(sessions: DateArray, settings: FoldSettings) -> FoldPlan:
@@ -314,47 +371,53 @@ def _walk_forward(sessions: DateArray, settings: FoldSettings) -> FoldPlan:
     )
 
 
-def _cutoff_range(sessions: DateArray, settings: FoldSettings, purge: int) -> tuple[int, int]:
-    first = settings.input_size - 1 + purge
+def _between(sessions: DateArray, settings: FoldSettings) -> tuple[int, int]:
+    """Return the positions ``[first, stop)`` of the sessions from ``start`` to ``end``."""
+    first, stop = 0, len(sessions)
     if settings.start is not None:
-        first = max(first, int(np.searchsorted(sessions, np.datetime64(settings.start))))
-    n_sessions = len(sessions)
+        first = int(np.searchsorted(sessions, np.datetime64(settings.start)))
     if settings.end is not None:
-        n_sessions = int(np.searchsorted(sessions, np.datetime64(settings.end), side="right"))
-    last = n_sessions - 1 - settings.steps[-1]
+        stop = int(np.searchsorted(sessions, np.datetime64(settings.end), side="right"))
+    return first, stop
+
+
+def _cutoff_range(sessions: DateArray, settings: FoldSettings, purge: int) -> tuple[int, int]:
+    start, stop = _between(sessions, settings)
+    first = max(settings.input_size - 1 + purge, start)
+    last = stop - 1 - settings.steps[-1]
     if last < first:
-        raise SettingsError(
-            f"folds: {len(sessions)} sessions leave no fold with input_size "
-            f"{settings.input_size}, purge {purge}, steps up to {settings.steps[-1]}, "
-            f"start {settings.start} and end {settings.end}"
-        )
+        raise _no_fold(sessions, settings, purge)
     return first, last
+
+
+def _no_fold(sessions: DateArray, settings: FoldSettings, purge: int) -> SettingsError:
+    return SettingsError(
+        f"folds: {len(sessions)} sessions leave no fold with input_size "
+        f"{settings.input_size}, purge {purge}, steps up to {settings.steps[-1]}, "
+        f"start {settings.start} and end {settings.end}"
+    )
 
 
 def _combinatorial(sessions: DateArray, settings: FoldSettings) -> FoldPlan:
     """Combinatorial purged cross-validation; Lopez de Prado (2018), chapter 12."""
     purge = settings.steps[-1] if settings.purge == "auto" else settings.purge
-    n_sessions = len(sessions)
-    edges = np.linspace(0, n_sessions, settings.n_groups + 1).astype(np.int64)
+    first, end = _between(sessions, settings)
+    edges = np.linspace(first, max(first, end), settings.n_groups + 1).astype(np.int64).tolist()
+    groups = list(pairwise(edges))
+    cutoffs = [_group_cutoffs(group, first, settings) for group in groups]
+    _check_n_folds(cutoffs, sessions, settings, purge)
     rows: list[tuple[int, bool, int, Holes]] = []
-    pairs = combinations(range(settings.n_groups), settings.n_test_groups)
-    for split, groups in enumerate(pairs):
-        scored = [(int(edges[g]), int(edges[g + 1])) for g in groups]
-        holes = tuple((max(a - purge, 0), min(b + settings.embargo, n_sessions)) for a, b in scored)
-        cutoffs = [
-            cutoff
-            for start, stop in scored
-            for cutoff in range(
-                max(start - 1, settings.input_size - 1),
-                stop - settings.steps[-1],
-                settings.step_size,
-            )
-        ]
-        rows += [(cutoff, k == 0, split, holes) for k, cutoff in enumerate(cutoffs)]
+    for split, scored in enumerate(combinations(range(len(groups)), settings.n_test_groups)):
+        holes = tuple(
+            (max(start - purge, first), min(stop + settings.embargo, end))
+            for start, stop in (groups[g] for g in scored)
+        )
+        of_split = [cutoff for g in scored for cutoff in cutoffs[g]]
+        rows += [(cutoff, k == 0, split, holes) for k, cutoff in enumerate(of_split)]
     cutoff = np.array([row[0] for row in rows], np.int64)
     return FoldPlan(
-        train_start=np.zeros_like(cutoff),
-        train_stop=np.full_like(cutoff, n_sessions),
+        train_start=np.full_like(cutoff, first),
+        train_stop=np.full_like(cutoff, end),
         context_start=cutoff + 1 - settings.input_size,
         cutoff=cutoff,
         refit=np.array([row[1] for row in rows], np.bool_),
@@ -364,6 +427,31 @@ def _combinatorial(sessions: DateArray, settings: FoldSettings) -> FoldPlan:
         purge=purge,
         embargo=settings.embargo,
     )
+
+
+def _group_cutoffs(group: tuple[int, int], first: int, settings: FoldSettings) -> range:
+    """Return the cutoffs whose steps lie in ``group`` and whose context does not precede ``first``.
+
+    A forecast of a group's first session stands on the session before the group.
+    """
+    start, stop = group
+    earliest = max(start - 1, first + settings.input_size - 1)
+    return range(earliest, stop - settings.steps[-1], settings.step_size)
+
+
+def _check_n_folds(
+    cutoffs: Sequence[range], sessions: DateArray, settings: FoldSettings, purge: int
+) -> None:
+    splits_a_group = comb(settings.n_groups - 1, settings.n_test_groups - 1)
+    n_folds = splits_a_group * sum(map(len, cutoffs))
+    if n_folds == 0:
+        raise _no_fold(sessions, settings, purge)
+    if n_folds > MAX_FOLDS:
+        raise SettingsError(
+            f"folds: {settings.n_groups} groups of which {settings.n_test_groups} are scored make "
+            f"{n_folds} folds; at most {MAX_FOLDS} are laid, so use a longer step_size, "
+            "fewer n_groups or fewer n_test_groups"
+        )
 
 
 def as_json(plan: FoldPlan, sessions: DateArray) -> dict[str, object]:

@@ -7,23 +7,29 @@ more session of data leaves the blocks of all earlier folds where they are.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
+from functools import cache, partial
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from pmx_ray._typing import DateArray, IntArray
 from pmx_ray.backtest.frame import FRAME_SCHEMA
 from pmx_ray.data.panel import FIELDS, Panel
 from pmx_ray.errors import SettingsError
 from pmx_ray.folds import FoldPlan, slice_document
 from pmx_ray.forecasters.registry import Device, ForecasterSpec, family
-from pmx_ray.provenance import ENGINE_VERSION, canonical_json, sha256_hex
+from pmx_ray.provenance import ENGINE_VERSION, canonical_json
 
 TARGET_S = 1.0
 """Seconds of one core that an automatically sized block should hold (Ray's overhead is 1 ms)."""
 
 MAX_FOLDS, MAX_TICKERS = 64, 256
 """Largest automatic block, whatever the forecaster costs."""
+
+DIGEST_BYTES = hashlib.sha256().digest_size
 
 Scopes = tuple[tuple[str, ...], ...]
 """Groups of tickers that a forecaster fits jointly, each sorted."""
@@ -115,113 +121,130 @@ def plan_blocks(
     known : set of str
         Ids of the blocks whose receipts verify.
     """
-    cutter = _Cutter(panel, plan, seed, known)
-    todo: list[WorkBlock] = []
-    done: list[WorkBlock] = []
-    for spec in specs:
-        for scopes in _scope_chunks(spec, panel, plan, size):
-            for first, stop in _fold_runs(plan, _folds_a_block(spec, plan, scopes, size)):
-                for block in cutter.cover(spec, scopes, first, stop):
-                    (done if block.id in known else todo).append(block)
+    cutter = _Cutter(plan, seed, known)
+    row_of = {ticker: row for row, ticker in enumerate(panel.tickers)}
+    blocks: list[WorkBlock] = []
+    for tickers, chunks in _chunks_by_tickers(panel, plan, specs, size).items():
+        rows = [row_of[ticker] for ticker in tickers]
+        prices = _Prices(panel, plan, rows)  # hashed once for every spec
+        for chunk in chunks:
+            blocks += cutter.cut(chunk, prices)
+    todo = [block for block in blocks if block.id not in known]
     todo.sort(key=lambda block: (-block.predicted_s, block.id))
-    return BlockPlan(tuple(todo), tuple(done))
+    return BlockPlan(tuple(todo), tuple(block for block in blocks if block.id in known))
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    """Whole scopes of one spec, which are cut along the folds only."""
+
+    spec: ForecasterSpec
+    scopes: Scopes
+    n_folds: int
+    cost: "_Cost"
+    facts: dict[str, object]
+    """What every id of the spec depends on beside scopes, seed, folds and prices."""
 
 
 class _Cutter:
     """Covers runs of folds with known blocks where there are, else with new ones."""
 
-    def __init__(self, panel: Panel, plan: FoldPlan, seed: int, known: Set[str]) -> None:
-        self._panel, self._plan, self._seed, self._known = panel, plan, seed, known
-        self._rows = {ticker: n for n, ticker in enumerate(panel.tickers)}
-        self._documents: dict[tuple[int, int, int], Sequence[object]] = {}
-        self._digests: dict[tuple[tuple[str, ...], int, int], dict[int, str]] = {}
+    def __init__(self, plan: FoldPlan, seed: int, known: Set[str]) -> None:
+        self._plan, self._seed, self._known = plan, seed, known
+        self._runs = cache(lambda n_folds: tuple(_fold_runs(plan, n_folds)))
+        self._boundaries = cache(partial(_boundaries, plan))
 
-    def cover(
-        self, spec: ForecasterSpec, scopes: Scopes, first: int, stop: int
-    ) -> Iterator[WorkBlock]:
-        start = first
-        while start < stop:
-            # Longest known run first. Without any known block there is nothing to look for.
-            ends = range(stop, start, -1) if self._known else ()
-            found = next((b for b in self._blocks(spec, scopes, start, stop, ends)), None)
-            block = found or next(self._blocks(spec, scopes, start, stop, (stop,), any_id=True))
-            yield block
-            start = block.stop
+    def cut(self, chunk: _Chunk, prices: "_Prices") -> Iterator[WorkBlock]:
+        """Yield blocks that cover each fold of the chunk once, the longest known ones first."""
+        name = _naming({**chunk.facts, "scopes": chunk.scopes, "seed": self._seed})
+        for first, stop in self._runs(chunk.n_folds):
+            start = first
+            while start < stop:
+                block_id, end = self._longest(name, prices, start, stop)
+                cost = chunk.cost.of(start, end, prices.n_tickers)
+                yield WorkBlock(block_id, chunk.spec, chunk.scopes, start, end, self._seed, cost)
+                start = end
 
-    def _blocks(
-        self,
-        spec: ForecasterSpec,
-        scopes: Scopes,
-        start: int,
-        stop: int,
-        ends: Sequence[int],
-        *,
-        any_id: bool = False,
-    ) -> Iterator[WorkBlock]:
-        for end in ends:
-            name = self._id(spec, scopes, start, stop, end)
-            if any_id or name in self._known:
-                cost = _predicted_s(spec, self._plan[start:end], scopes)
-                yield WorkBlock(name, spec, scopes, start, end, self._seed, cost)
+    def _longest(
+        self, name: Callable[[bytes], str], prices: "_Prices", start: int, stop: int
+    ) -> tuple[str, int]:
+        """Return id and end of the longest known block from ``start`` on, else of the whole run."""
+        slices = prices.digests(start, stop)
+        # Without any known block there is nothing to look for.
+        for end in range(stop, start, -1) if self._known else ():
+            block_id = name(self._boundaries(start, stop, end) + slices[end - start - 1])
+            if block_id in self._known:
+                return block_id, end
+        return name(self._boundaries(start, stop, stop) + slices[-1]), stop
 
-    def _id(self, spec: ForecasterSpec, scopes: Scopes, start: int, stop: int, end: int) -> str:
-        document = {
-            "engine": ENGINE_VERSION,
-            "schema": FRAME_SCHEMA.metadata[b"pmx_schema"].decode(),
-            "spec": spec.id,
-            "libraries": spec.libraries,
-            "scopes": scopes,
-            "folds": self._boundaries(start, stop, end),
-            "seed": self._seed,
-        }
-        tickers = tuple(ticker for scope in scopes for ticker in scope)
-        return sha256_hex(
-            canonical_json(document), self._slice_digest(tickers, start, stop, end).encode()
-        )
 
-    def _boundaries(self, start: int, stop: int, end: int) -> Sequence[object]:
-        """Return the folds ``[start, end)`` relative to the first session the whole run reads."""
-        key = (start, stop, end)
-        if key not in self._documents:
-            origin = self._plan[start:stop].first_seen
-            self._documents[key] = slice_document(self._plan[start:end].shifted(origin))
-        return self._documents[key]
+def _naming(facts: dict[str, object]) -> Callable[[bytes], str]:
+    """Return the function from hashes of folds and prices to the id of a block with ``facts``."""
+    constant = hashlib.sha256(canonical_json(facts))
 
-    def _slice_digest(self, tickers: tuple[str, ...], start: int, stop: int, end: int) -> str:
-        """Return the hash of the sessions that folds ``[start, end)`` read or score.
+    def name(hashes: bytes) -> str:
+        digest = constant.copy()
+        digest.update(hashes)
+        return digest.hexdigest()
 
-        One pass over the slice of ``[start, stop)`` yields the hash of every shorter run, because
-        sessions are hashed in order.
-        """
-        key = (tickers, start, stop)
-        if key not in self._digests:
-            run = self._plan[start:stop]
-            lasts = [self._plan[start:end].last_read + 1 for end in range(start + 1, stop + 1)]
-            hashes = self._hash_sessions(tickers, run.first_seen, lasts)
-            self._digests[key] = dict(zip(range(start + 1, stop + 1), hashes, strict=True))
-        return self._digests[key][end]
+    return name
 
-    def _hash_sessions(
-        self, tickers: tuple[str, ...], first: int, lasts: Sequence[int]
-    ) -> list[str]:
-        panel = self._panel
-        rows = [self._rows[ticker] for ticker in tickers]
-        groups = None if panel.groups is None else [panel.groups[n] for n in rows]
+
+def _boundaries(plan: FoldPlan, start: int, stop: int, end: int) -> bytes:
+    """Hash the folds ``[start, end)`` relative to the first session that ``[start, stop)`` read."""
+    origin = plan[start:stop].first_seen
+    document = slice_document(plan[start:end].shifted(origin))
+    return hashlib.sha256(canonical_json(document)).digest()
+
+
+class _Prices:
+    """Hashes of what runs of folds read or score of some tickers; hashes each price once."""
+
+    def __init__(self, panel: Panel, plan: FoldPlan, rows: Sequence[int]) -> None:
         columns = {
-            name: values
+            name: values[rows]
             for name in ("close", *FIELDS, "gap")
             if (values := getattr(panel, name)) is not None
         }
-        digest = hashlib.sha256(canonical_json([panel.calendar, tickers, groups, list(columns)]))
-        hashes: list[str] = []
-        at = first
-        for last in lasts:
-            digest.update(panel.sessions[at:last].tobytes())
-            for values in columns.values():
-                digest.update(np.ascontiguousarray(values[rows, at:last].T).tobytes())
-            hashes.append(digest.hexdigest())
-            at = last
-        return hashes
+        tickers = [panel.tickers[n] for n in rows]
+        groups = None if panel.groups is None else [panel.groups[n] for n in rows]
+        head = canonical_json([panel.calendar, tickers, groups, list(columns)])
+        self.n_tickers = len(rows)
+        self._plan, self._head = plan, hashlib.sha256(head)
+        self._records = _session_records(panel.sessions, list(columns.values()))
+        self._runs: dict[tuple[int, int], list[bytes]] = {}
+
+    def digests(self, start: int, stop: int) -> list[bytes]:
+        """Return the hash of each run ``[start, end)``, for every end up to ``stop``.
+
+        Sessions are hashed in order, so one pass over the longest run yields them all.
+        """
+        if (start, stop) not in self._runs:
+            run = self._plan[start:stop]
+            self._runs[start, stop] = list(self._prefixes(run.first_seen, run.lasts_read))
+        return self._runs[start, stop]
+
+    def _prefixes(self, at: int, lasts: IntArray) -> Iterator[bytes]:
+        digest = self._head.copy()
+        for stop in (lasts + 1).tolist():
+            digest.update(self._records[at:stop].tobytes())
+            yield digest.digest()
+            at = stop
+
+
+def _session_records(
+    sessions: DateArray, columns: Sequence[npt.NDArray[Any]]
+) -> npt.NDArray[np.uint8]:
+    """Return date and hash of each session's values as bytes, shape (T, B).
+
+    Values that are no longer than a hash stand for themselves.
+    """
+    values = np.ascontiguousarray(np.concatenate(columns).T, np.float64)  # (T, columns * tickers)
+    as_bytes = values.view(np.uint8)
+    if as_bytes.shape[1] > DIGEST_BYTES:
+        hashed = b"".join([hashlib.sha256(row).digest() for row in as_bytes])
+        as_bytes = np.frombuffer(hashed, np.uint8).reshape(len(sessions), DIGEST_BYTES)
+    return np.hstack([sessions.reshape(-1, 1).view(np.uint8), as_bytes])
 
 
 def scopes_of(spec: ForecasterSpec, panel: Panel) -> Scopes:
@@ -249,45 +272,74 @@ def scopes_of(spec: ForecasterSpec, panel: Panel) -> Scopes:
             return tuple(tuple(tickers) for _, tickers in sorted(members.items()))
 
 
-def _scope_chunks(
+class _Cost:
+    """Predicted seconds of one spec over runs of folds; orders and sizes work, no more."""
+
+    def __init__(self, spec: ForecasterSpec, plan: FoldPlan) -> None:
+        known = family(spec.name)
+        self._fit_s, self._extend_s = known.fit_s(spec.settings), known.extend_s
+        self._plan = plan
+        self._a_ticker = cache(self._of_one)
+
+    def of(self, start: int, stop: int, n_tickers: int) -> float:
+        """Return the seconds that folds ``[start, stop)`` of so many tickers take."""
+        return max(n_tickers * self._a_ticker(start, stop), 1e-6)
+
+    def _of_one(self, start: int, stop: int) -> float:
+        run = self._plan[start:stop]
+        length = float(np.mean(run.cutoff + 1 - run.context_start)) / 1000.0
+        return length * (run.n_fits * self._fit_s + len(run) * self._extend_s)
+
+
+def _chunks_by_tickers(
+    panel: Panel, plan: FoldPlan, specs: Sequence[ForecasterSpec], size: BlockSize
+) -> dict[tuple[str, ...], list[_Chunk]]:
+    """Return the chunks of all specs by their tickers, so that prices are hashed once for all."""
+    chunks: dict[tuple[str, ...], list[_Chunk]] = {}
+    for spec in specs:
+        for chunk in _chunks(spec, panel, plan, size):
+            tickers = tuple(ticker for scope in chunk.scopes for ticker in scope)
+            chunks.setdefault(tickers, []).append(chunk)
+    return chunks
+
+
+def _chunks(
     spec: ForecasterSpec, panel: Panel, plan: FoldPlan, size: BlockSize
-) -> Iterator[Scopes]:
-    scopes = scopes_of(spec, panel)
-    width = max(len(scope) for scope in scopes)
-    most = size.tickers
-    if most is None:
-        n_folds = _folds_a_block(spec, plan, scopes[:1], size)
-        cost = _predicted_s(spec, plan[:n_folds], scopes[:1])
-        most = min(MAX_TICKERS, int(TARGET_S / cost) * len(scopes[0]))
-    n_scopes = max(1, most // width)
+) -> Iterator[_Chunk]:
+    cost, scopes = _Cost(spec, plan), scopes_of(spec, panel)
+    facts = {
+        "engine": ENGINE_VERSION,
+        "schema": FRAME_SCHEMA.metadata[b"pmx_schema"].decode(),
+        "spec": spec.id,
+        "libraries": spec.libraries,
+    }
+    n_scopes = _scopes_a_block(cost, plan, scopes, size)
     for start in range(0, len(scopes), n_scopes):
-        yield scopes[start : start + n_scopes]
+        part = scopes[start : start + n_scopes]
+        yield _Chunk(spec, part, _folds_a_block(cost, plan, len(part[0]), size), cost, facts)
 
 
-def _folds_a_block(spec: ForecasterSpec, plan: FoldPlan, scopes: Scopes, size: BlockSize) -> int:
+def _scopes_a_block(cost: _Cost, plan: FoldPlan, scopes: Scopes, size: BlockSize) -> int:
+    most, width = size.tickers, len(scopes[0])
+    if most is None:
+        n_folds = min(_folds_a_block(cost, plan, width, size), len(plan))
+        most = min(MAX_TICKERS, int(TARGET_S / cost.of(0, n_folds, width)) * width)
+    return max(1, most // max(len(scope) for scope in scopes))
+
+
+def _folds_a_block(cost: _Cost, plan: FoldPlan, width: int, size: BlockSize) -> int:
     if size.folds is not None:
         return size.folds
     starts = np.flatnonzero(plan.refit)
     chain = int(starts[1] - starts[0]) if len(starts) > 1 else len(plan)
-    cost = _predicted_s(spec, plan[:chain], scopes[:1])
-    return max(chain, min(MAX_FOLDS, int(TARGET_S / cost) * chain))
+    return max(chain, min(MAX_FOLDS, int(TARGET_S / cost.of(0, chain, width)) * chain))
 
 
 def _fold_runs(plan: FoldPlan, n_folds: int) -> Iterator[tuple[int, int]]:
     """Yield runs of folds that start on a refit and hold at least ``n_folds``, but for the last."""
-    start = 0
+    start, splits, refits = 0, plan.split.tolist(), plan.refit.tolist()
     for fold in range(1, len(plan)):
-        other_split = plan.split[fold] != plan.split[start]
-        if other_split or (plan.refit[fold] and fold - start >= n_folds):
+        if splits[fold] != splits[start] or (refits[fold] and fold - start >= n_folds):
             yield start, fold
             start = fold
     yield start, len(plan)
-
-
-def _predicted_s(spec: ForecasterSpec, plan: FoldPlan, scopes: Scopes) -> float:
-    known = family(spec.name)
-    fit_s = known.fit_s(spec.settings)
-    n_tickers = sum(len(scope) for scope in scopes)
-    length = float(np.mean(plan.cutoff + 1 - plan.context_start)) / 1000.0
-    seconds = n_tickers * length * (plan.n_fits * fit_s + len(plan) * known.extend_s)
-    return max(seconds, 1e-6)

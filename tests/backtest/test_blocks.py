@@ -1,3 +1,4 @@
+import hashlib
 from dataclasses import replace
 
 import numpy as np
@@ -9,13 +10,14 @@ from hypothesis import strategies as st
 
 from pmx_ray.backtest import blocks as blocks_module
 from pmx_ray.backtest.blocks import BlockSize, WorkBlock, plan_blocks
-from pmx_ray.backtest.frame import FrameDigest, canonical
+from pmx_ray.backtest.frame import FRAME_SCHEMA, FrameDigest, canonical
 from pmx_ray.backtest.runner import failed_block, n_failed, run_block
 from pmx_ray.data.panel import Panel
 from pmx_ray.errors import SettingsError
-from pmx_ray.folds import FoldPlan, FoldSettings, build_folds
+from pmx_ray.folds import FoldPlan, FoldSettings, build_folds, slice_document
 from pmx_ray.forecasters.protocol import Status
 from pmx_ray.forecasters.registry import ForecasterSpec, load_families
+from pmx_ray.provenance import ENGINE_VERSION, canonical_json
 
 load_families(["odd_forecasters"])
 SPECS = tuple(
@@ -242,3 +244,127 @@ def test_plan_whatever_is_known_then_todo_and_done_cover_all(
     cut = plan_blocks(panel, plan, specs=SPECS[:2], seed=1, size=size, known=known)
     assert ids(cut.done) == known
     assert ids(cut.blocks) == ids(blocks)
+
+
+def full_walk() -> Panel:
+    """Return three random walks with every optional column, a gap among them."""
+    close = walk("ABC", 240).close.copy()
+    gap = np.zeros(close.shape, bool)
+    close[1, 120], gap[1, 120] = np.nan, True
+    fields = {name: close * factor for name, factor in
+              (("open", 1.0), ("high", 1.1), ("low", 0.9), ("volume", 7.0))}  # fmt: skip
+    return replace(walk("ABC", 240), close=close, gap=gap, groups=("x", "y", "x"), **fields)
+
+
+def plain_id(panel: Panel, plan: FoldPlan, block: WorkBlock) -> str:
+    """Return a block's id the slow way: everything it depends on, hashed on the spot."""
+    part = plan[block.first : block.stop]
+    first, stop = part.first_seen, part.last_read + 1
+    facts = {
+        "engine": ENGINE_VERSION, "schema": FRAME_SCHEMA.metadata[b"pmx_schema"].decode(),
+        "spec": block.spec.id, "libraries": block.spec.libraries, "scopes": block.scopes,
+        "seed": block.seed,
+    }  # fmt: skip
+    tickers = [ticker for scope in block.scopes for ticker in scope]
+    rows = [panel.tickers.index(ticker) for ticker in tickers]
+    names = [n for n in ("close", "open", "high", "low", "volume", "gap")
+             if getattr(panel, n) is not None]  # fmt: skip
+    groups = None if panel.groups is None else [panel.groups[n] for n in rows]
+    prices = hashlib.sha256(canonical_json([panel.calendar, tickers, groups, names]))
+    for t in range(first, stop):
+        values = b"".join(
+            np.float64(getattr(panel, n)[row, t]).tobytes() for n in names for row in rows
+        )
+        prices.update(panel.sessions[t].tobytes())
+        prices.update(values if len(values) <= 32 else hashlib.sha256(values).digest())
+    folds = hashlib.sha256(canonical_json(slice_document(part.shifted(first)))).digest()
+    return hashlib.sha256(canonical_json(facts) + folds + prices.digest()).hexdigest()
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    full=st.booleans(),
+    kind=st.sampled_from(["rolling", "expanding", "combinatorial"]),
+    size=st.builds(BlockSize, st.sampled_from([None, 1, 5]), st.sampled_from([None, 1, 2])),
+    keep=st.sampled_from([0.0, 0.3, 1.0]),
+)
+def test_ids_whatever_is_planned_then_as_the_plain_hash_of_each_block(
+    full: bool, kind: str, size: BlockSize, keep: float
+) -> None:
+    panel = full_walk() if full else walk("ABC", 240)
+    refit_every = 1 if kind == "combinatorial" else 4
+    plan = build_folds(
+        panel.sessions,
+        FoldSettings(kind=kind, input_size=100, step_size=6, steps=(1, 5), refit_every=refit_every),
+    )
+    pieces = every_block(panel, plan, size=BlockSize(2, size.tickers))
+    known = frozenset(block.id for n, block in enumerate(pieces) if n < keep * len(pieces))
+    blocks = every_block(panel, plan, size=size, known=known)
+    assert [block.id for block in blocks] == [plain_id(panel, plan, block) for block in blocks]
+
+
+@pytest.mark.parametrize("name", ["close", "open", "high", "low", "volume", "gap"])
+@pytest.mark.parametrize("ticker", [0, 2])
+def test_ids_when_a_cell_changes_then_exactly_of_the_blocks_that_read_it(
+    name: str, ticker: int
+) -> None:
+    panel = full_walk()
+    plan = build_folds(panel.sessions, FOLDS)
+    size = BlockSize(folds=4, tickers=1)
+    before = every_block(panel, plan, specs=SPECS[:1], size=size)
+    parts = [plan[block.first : block.stop] for block in before]
+    ends = [end for part in parts for end in (first_read(part), last_read(part))]
+    edges = {end + off for end in ends for off in (-1, 0, 1)}
+    for session in sorted(edge for edge in edges if 0 <= edge < panel.n_sessions):
+        values = getattr(panel, name).copy()
+        values[ticker, session] = True if name == "gap" else values[ticker, session] * 1.01
+        changed = replace(panel, **{name: values})
+        new = ids(every_block(changed, plan, specs=SPECS[:1], size=size))
+        for block, part in zip(before, parts, strict=True):
+            reads = first_read(part) <= session <= last_read(part)
+            touched = panel.tickers[ticker] in block.tickers and reads
+            assert (block.id not in new) == touched
+
+
+def first_read(plan: FoldPlan) -> int:
+    return int(min(plan.train_start.min(), plan.context_start.min()))
+
+
+def last_read(plan: FoldPlan) -> int:
+    return int(plan.cutoff.max()) + plan.steps[-1]
+
+
+@pytest.mark.parametrize("what", ["group", "session", "ticker", "column"])
+def test_ids_when_the_panel_says_otherwise_then_others(what: str) -> None:
+    panel = full_walk()
+    plan = build_folds(panel.sessions, FOLDS)
+    match what:
+        case "group":
+            changed = replace(panel, groups=("x", "z", "x"))
+        case "session":
+            changed = replace(panel, sessions=panel.sessions + np.timedelta64(1, "D"))
+        case "ticker":
+            changed = replace(panel, tickers=("A", "BB", "C"))
+        case "column":
+            changed = replace(panel, open=None)
+    before = every_block(panel, plan, specs=SPECS[3:])
+    assert not ids(before) & ids(every_block(changed, plan, specs=SPECS[3:]))
+
+
+def test_ids_when_tickers_are_fitted_otherwise_then_others(panel: Panel, plan: FoldPlan) -> None:
+    size = BlockSize(folds=100, tickers=100)
+    whole = replace(panel, groups=("x", "x", "x"))
+    specs = tuple(
+        ForecasterSpec.parse({"name": "samossa", "scope": scope}) for scope in ("panel", "ticker")
+    )
+    both = every_block(whole, plan, specs=specs, size=size)
+    assert len({block.tickers for block in both}) == 1
+    assert len(ids(both)) == len(both) == 2
+
+
+def test_plan_when_only_foreign_blocks_are_known_then_as_with_none(
+    panel: Panel, plan: FoldPlan
+) -> None:
+    size = BlockSize(folds=5, tickers=2)
+    foreign = frozenset(["0" * 64, "f" * 64])
+    assert every_block(panel, plan, size=size, known=foreign) == every_block(panel, plan, size=size)
