@@ -185,7 +185,7 @@ def test_folds_when_a_tuning_end_is_set_then_only_the_evaluation_partition(tmp_p
 def test_sweep_when_the_plan_is_of_another_kind_then_evaluated_without_failures(
     tmp_path: Path, kind: str
 ) -> None:
-    sweep = ready(tmp_path, changed(folds={"kind": kind}))
+    sweep = ready(tmp_path, changed(folds={"kind": kind, "refit_every": 1}))
     store = open_store(str(tmp_path / "lake"))
     run(sweep, store)
     outcome = evaluate_sweep(sweep, store)
