@@ -479,8 +479,8 @@ def as_json(plan: FoldPlan, sessions: DateArray) -> dict[str, object]:
     }
 
 
-def slice_document(plan: FoldPlan) -> Sequence[object]:
-    """Return every boundary of the plan as plain numbers, for hashing."""
+def slice_document(plan: FoldPlan) -> Sequence[Sequence[object]]:
+    """Return every boundary of the plan as plain numbers, a list a field and the steps last."""
     return [
         plan.train_start.tolist(),
         plan.train_stop.tolist(),

@@ -29,7 +29,8 @@ TARGET_S = 1.0
 MAX_FOLDS, MAX_TICKERS = 64, 256
 """Largest automatic block, whatever the forecaster costs."""
 
-DIGEST_BYTES = hashlib.sha256().digest_size
+SHORT_BYTES = 128
+"""A session's values up to this length are hashed with the run: a hash of their own costs more."""
 
 Scopes = tuple[tuple[str, ...], ...]
 """Groups of tickers that a forecaster fits jointly, each sorted."""
@@ -169,13 +170,16 @@ class _Cutter:
         self, name: Callable[[bytes], str], prices: "_Prices", start: int, stop: int
     ) -> tuple[str, int]:
         """Return id and end of the longest known block from ``start`` on, else of the whole run."""
-        slices = prices.digests(start, stop)
+        folds, slices = self._boundaries(start, stop), prices.digests(start, stop)
+        whole = name(folds[-1] + slices[-1])
         # Without any known block there is nothing to look for.
-        for end in range(stop, start, -1) if self._known else ():
-            block_id = name(self._boundaries(start, stop, end) + slices[end - start - 1])
+        if not self._known or whole in self._known:
+            return whole, stop
+        for n in range(len(folds) - 2, -1, -1):
+            block_id = name(folds[n] + slices[n])
             if block_id in self._known:
-                return block_id, end
-        return name(self._boundaries(start, stop, stop) + slices[-1]), stop
+                return block_id, start + n + 1
+        return whole, stop
 
 
 def _naming(facts: dict[str, object]) -> Callable[[bytes], str]:
@@ -190,11 +194,19 @@ def _naming(facts: dict[str, object]) -> Callable[[bytes], str]:
     return name
 
 
-def _boundaries(plan: FoldPlan, start: int, stop: int, end: int) -> bytes:
-    """Hash the folds ``[start, end)`` relative to the first session that ``[start, stop)`` read."""
-    origin = plan[start:stop].first_seen
-    document = slice_document(plan[start:end].shifted(origin))
-    return hashlib.sha256(canonical_json(document)).digest()
+def _boundaries(plan: FoldPlan, start: int, stop: int) -> list[bytes]:
+    """Return the hash of each run of folds ``[start, end)``, for every end up to ``stop``.
+
+    Boundaries count from the first session that the longest run reads.
+    """
+    run = plan[start:stop]
+    *columns, steps = slice_document(run.shifted(run.first_seen))
+    digest = hashlib.sha256(canonical_json(steps))
+    hashes: list[bytes] = []
+    for fold in zip(*columns, strict=True):
+        digest.update(canonical_json(fold))
+        hashes.append(digest.digest())
+    return hashes
 
 
 class _Prices:
@@ -235,15 +247,12 @@ class _Prices:
 def _session_records(
     sessions: DateArray, columns: Sequence[npt.NDArray[Any]]
 ) -> npt.NDArray[np.uint8]:
-    """Return date and hash of each session's values as bytes, shape (T, B).
-
-    Values that are no longer than a hash stand for themselves.
-    """
+    """Return date and values of each session, or their hash if long, as bytes of shape (T, B)."""
     values = np.ascontiguousarray(np.concatenate(columns).T, np.float64)  # (T, columns * tickers)
     as_bytes = values.view(np.uint8)
-    if as_bytes.shape[1] > DIGEST_BYTES:
+    if as_bytes.shape[1] > SHORT_BYTES:
         hashed = b"".join([hashlib.sha256(row).digest() for row in as_bytes])
-        as_bytes = np.frombuffer(hashed, np.uint8).reshape(len(sessions), DIGEST_BYTES)
+        as_bytes = np.frombuffer(hashed, np.uint8).reshape(len(sessions), -1)
     return np.hstack([sessions.reshape(-1, 1).view(np.uint8), as_bytes])
 
 

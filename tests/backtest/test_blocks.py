@@ -276,8 +276,10 @@ def plain_id(panel: Panel, plan: FoldPlan, block: WorkBlock) -> str:
             np.float64(getattr(panel, n)[row, t]).tobytes() for n in names for row in rows
         )
         prices.update(panel.sessions[t].tobytes())
-        prices.update(values if len(values) <= 32 else hashlib.sha256(values).digest())
-    folds = hashlib.sha256(canonical_json(slice_document(part.shifted(first)))).digest()
+        prices.update(values if len(values) <= 128 else hashlib.sha256(values).digest())
+    *columns, steps = slice_document(part.shifted(first))
+    texts = [canonical_json([column[k] for column in columns]) for k in range(len(part))]
+    folds = hashlib.sha256(canonical_json(steps) + b"".join(texts)).digest()
     return hashlib.sha256(canonical_json(facts) + folds + prices.digest()).hexdigest()
 
 
