@@ -268,6 +268,8 @@ def test_shifted_when_past_what_it_reads_then_refused(plan: FoldPlan) -> None:
 
 
 def test_lasts_read_when_slices_grow_then_the_last_read_of_each(plan: FoldPlan) -> None:
+    back = _plan(cutoff=[54, 49], train_stop=[50, 50], split=[0, 1])  # reads 59, then 54
+    assert back.lasts_read.tolist() == [59, 59]
     for each in (plan, build_folds(DAYS, COMBINATORIAL)):
         assert each.lasts_read.tolist() == [
             max(max(int(each.train_stop[k]) - 1, int(each.cutoff[k]) + each.steps[-1])
