@@ -6,31 +6,25 @@ sweep it was planned in. So a block computed once serves every later sweep that 
 more session of data leaves the blocks of all earlier folds where they are.
 """
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from pmx_ray._typing import DateArray, IntArray
 from pmx_ray.backtest.frame import FRAME_SCHEMA
-from pmx_ray.data.panel import FIELDS, Panel
+from pmx_ray.backtest.identity import SlicePrices, boundaries, naming
+from pmx_ray.data.panel import Panel
 from pmx_ray.errors import SettingsError
-from pmx_ray.folds import FoldPlan, slice_document
+from pmx_ray.folds import FoldPlan
 from pmx_ray.forecasters.registry import Device, ForecasterSpec, family
-from pmx_ray.provenance import ENGINE_VERSION, canonical_json
+from pmx_ray.provenance import ENGINE_VERSION
 
 TARGET_S = 1.0
 """Seconds of one core that an automatically sized block should hold (Ray's overhead is 1 ms)."""
 
 MAX_FOLDS, MAX_TICKERS = 64, 256
 """Largest automatic block, whatever the forecaster costs."""
-
-SHORT_BYTES = 128
-"""A session's values up to this length are hashed with the run: a hash of their own costs more."""
 
 Scopes = tuple[tuple[str, ...], ...]
 """Groups of tickers that a forecaster fits jointly, each sorted."""
@@ -127,7 +121,7 @@ def plan_blocks(
     blocks: list[WorkBlock] = []
     for tickers, chunks in _chunks_by_tickers(panel, plan, specs, size).items():
         rows = [row_of[ticker] for ticker in tickers]
-        prices = _Prices(panel, plan, rows)  # hashed once for every spec
+        prices = SlicePrices(panel, plan, rows)  # hashed once for every spec
         for chunk in chunks:
             blocks += cutter.cut(chunk, prices)
     todo = [block for block in blocks if block.id not in known]
@@ -153,11 +147,11 @@ class _Cutter:
     def __init__(self, plan: FoldPlan, seed: int, known: Set[str]) -> None:
         self._plan, self._seed, self._known = plan, seed, known
         self._runs = cache(lambda n_folds: tuple(_fold_runs(plan, n_folds)))
-        self._boundaries = cache(partial(_boundaries, plan))
+        self._boundaries = cache(partial(boundaries, plan))
 
-    def cut(self, chunk: _Chunk, prices: "_Prices") -> Iterator[WorkBlock]:
+    def cut(self, chunk: _Chunk, prices: SlicePrices) -> Iterator[WorkBlock]:
         """Yield blocks that cover each fold of the chunk once, the longest known ones first."""
-        name = _naming({**chunk.facts, "scopes": chunk.scopes, "seed": self._seed})
+        name = naming({**chunk.facts, "scopes": chunk.scopes, "seed": self._seed})
         for first, stop in self._runs(chunk.n_folds):
             start = first
             while start < stop:
@@ -167,7 +161,7 @@ class _Cutter:
                 start = end
 
     def _longest(
-        self, name: Callable[[bytes], str], prices: "_Prices", start: int, stop: int
+        self, name: Callable[[bytes], str], prices: SlicePrices, start: int, stop: int
     ) -> tuple[str, int]:
         """Return id and end of the longest known block from ``start`` on, else of the whole run."""
         folds, slices = self._boundaries(start, stop), prices.digests(start, stop)
@@ -180,80 +174,6 @@ class _Cutter:
             if block_id in self._known:
                 return block_id, start + n + 1
         return whole, stop
-
-
-def _naming(facts: dict[str, object]) -> Callable[[bytes], str]:
-    """Return the function from hashes of folds and prices to the id of a block with ``facts``."""
-    constant = hashlib.sha256(canonical_json(facts))
-
-    def name(hashes: bytes) -> str:
-        digest = constant.copy()
-        digest.update(hashes)
-        return digest.hexdigest()
-
-    return name
-
-
-def _boundaries(plan: FoldPlan, start: int, stop: int) -> list[bytes]:
-    """Return the hash of each run of folds ``[start, end)``, for every end up to ``stop``.
-
-    Boundaries count from the first session that the longest run reads.
-    """
-    run = plan[start:stop]
-    *columns, steps = slice_document(run.shifted(run.first_seen))
-    digest = hashlib.sha256(canonical_json(steps))
-    hashes: list[bytes] = []
-    for fold in zip(*columns, strict=True):
-        digest.update(canonical_json(fold))
-        hashes.append(digest.digest())
-    return hashes
-
-
-class _Prices:
-    """Hashes of what runs of folds read or score of some tickers; hashes each price once."""
-
-    def __init__(self, panel: Panel, plan: FoldPlan, rows: Sequence[int]) -> None:
-        columns = {
-            name: values[rows]
-            for name in ("close", *FIELDS, "gap")
-            if (values := getattr(panel, name)) is not None
-        }
-        tickers = [panel.tickers[n] for n in rows]
-        groups = None if panel.groups is None else [panel.groups[n] for n in rows]
-        head = canonical_json([panel.calendar, tickers, groups, list(columns)])
-        self.n_tickers = len(rows)
-        self._plan, self._head = plan, hashlib.sha256(head)
-        self._records = _session_records(panel.sessions, list(columns.values()))
-        self._runs: dict[tuple[int, int], list[bytes]] = {}
-
-    def digests(self, start: int, stop: int) -> list[bytes]:
-        """Return the hash of each run ``[start, end)``, for every end up to ``stop``.
-
-        Sessions are hashed in order, so one pass over the longest run yields them all.
-        """
-        if (start, stop) not in self._runs:
-            run = self._plan[start:stop]
-            self._runs[start, stop] = list(self._prefixes(run.first_seen, run.lasts_read))
-        return self._runs[start, stop]
-
-    def _prefixes(self, at: int, lasts: IntArray) -> Iterator[bytes]:
-        digest = self._head.copy()
-        for stop in (lasts + 1).tolist():
-            digest.update(self._records[at:stop].tobytes())
-            yield digest.digest()
-            at = stop
-
-
-def _session_records(
-    sessions: DateArray, columns: Sequence[npt.NDArray[Any]]
-) -> npt.NDArray[np.uint8]:
-    """Return date and values of each session, or their hash if long, as bytes of shape (T, B)."""
-    values = np.ascontiguousarray(np.concatenate(columns).T, np.float64)  # (T, columns * tickers)
-    as_bytes = values.view(np.uint8)
-    if as_bytes.shape[1] > SHORT_BYTES:
-        hashed = b"".join([hashlib.sha256(row).digest() for row in as_bytes])
-        as_bytes = np.frombuffer(hashed, np.uint8).reshape(len(sessions), -1)
-    return np.hstack([sessions.reshape(-1, 1).view(np.uint8), as_bytes])
 
 
 def scopes_of(spec: ForecasterSpec, panel: Panel) -> Scopes:

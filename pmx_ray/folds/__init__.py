@@ -1,0 +1,14 @@
+"""Fold plans: every boundary between what is seen and what is scored, in one type."""
+
+from pmx_ray.folds.layout import FoldSettings, build_folds, partition
+from pmx_ray.folds.plan import FoldPlan, Holes, as_json, slice_document
+
+__all__ = [
+    "FoldPlan",
+    "FoldSettings",
+    "Holes",
+    "as_json",
+    "build_folds",
+    "partition",
+    "slice_document",
+]
