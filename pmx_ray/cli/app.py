@@ -98,6 +98,7 @@ def run(folder: Folder, address: Address = None, as_json: Json = False) -> None:
 
     ready = steps.open_sweep(folder)
     voice = steps.Voice(_console(), as_json)
+    steps.refresh(ready)
     store = steps.open_lake(ready)
     settled = steps.run_step(voice, ready, store, address=_address(address))
     _exit_if_failed(steps.n_unaccepted_blocks(ready, store, settled))

@@ -197,6 +197,11 @@ def open_sweep(folder: Path) -> Sweep:
     return folder_of.load(folder)
 
 
+def refresh(sweep: Sweep) -> None:
+    """Write the folder's folds and specs anew: its settings may have been edited by hand."""
+    folder_of.save(sweep)
+
+
 def check_ledger(sweep: Sweep) -> None:
     """Open a ledger that the environment names, so that a wrong URL shows before the work."""
     if "PMX_LEDGER_URL" in os.environ:
