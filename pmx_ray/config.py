@@ -64,6 +64,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except (yaml.YAMLError, RecursionError) as error:
         detail = " ".join(str(error).split())
         raise SettingsError(f"{path}: not valid YAML: {detail}") from None
+    if loaded is None:
+        raise SettingsError(f"{path}: is empty; it must be a mapping of keys")
     if not isinstance(loaded, dict):
         raise SettingsError(f"{path}: holds {type(loaded).__name__}; it must be a mapping of keys")
     return loaded
@@ -130,6 +132,17 @@ def parse(model: type[M], values: Mapping[str, Any], *, where: str) -> M:
         raise SettingsError(f"{where}: {_first_error(model, error)}") from None
 
 
+PLAIN = {
+    "tuple_type": "must be a list, e.g. [1, 5]",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_parsing": "must be a number",
+    "string_type": "must be text",
+    "string_pattern_mismatch": "must be at most 64 letters, digits, - and _",
+}
+"""What pydantic says in its own terms, in the user's."""
+
+
 def _first_error(model: type[BaseModel], error: ValidationError) -> str:
     # Unknown keys first: a misspelt key is also reported as the missing right one.
     first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
@@ -138,7 +151,7 @@ def _first_error(model: type[BaseModel], error: ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         known = _known_keys(model, first["loc"][:-1])
         return f"unknown key '{path}'{suggestion(location[-1], known)}"
-    message = first["msg"].removeprefix("Value error, ")
+    message = PLAIN.get(first["type"], first["msg"].removeprefix("Value error, "))
     given = first.get("input")
     shown = f" (was {given!r})" if isinstance(given, str | int | float | bool) else ""
     return f"{path}: {message}{shown}" if path else message

@@ -88,7 +88,7 @@ def test_read_when_the_file_is_missing_then_names_the_nearest(tmp_path: Path) ->
     [
         ("a: [1", "not valid YAML"),
         ("- 1", "holds list"),
-        ("", "holds NoneType"),
+        ("", "is empty"),
         ("a: 1\nb: {c: 1, c: 2}", "key 'c' is given twice"),
         ("a: " + "[" * 3000, "not valid YAML"),
     ],

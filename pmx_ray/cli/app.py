@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ import structlog
 import typer
 from rich.console import Console
 
+from pmx_ray import __version__
 from pmx_ray.cli.place import default_root
 from pmx_ray.clock import utc_now
 from pmx_ray.errors import DataError, PmxError, SettingsError
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 
 EXIT_FAILED_CELLS, EXIT_BAD_INPUT, EXIT_OTHER = 3, 2, 1
 
+ADDRESSES = ("in-process", "local", "auto")
+ADDRESS = re.compile(r"(ray://)?[^\s:/]+:\d{1,5}")
+
 app = typer.Typer(
     name="pmx",
     help="Evaluate forecasters by rolling cross-validation, on this machine or on a Ray cluster.",
@@ -30,6 +35,23 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"pmx {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def top(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", is_eager=True, callback=_version),
+    ] = False,
+) -> None:
+    """Evaluate forecasters by rolling cross-validation, on this machine or on a Ray cluster."""
+
 
 SettingsPath = Annotated[Path, typer.Argument(help="YAML file of sweep settings.")]
 Folder = Annotated[Path, typer.Argument(help="A sweep folder, as `pmx plan` makes one.")]
@@ -64,11 +86,12 @@ def sweep(
     from pmx_ray.cli import steps  # noqa: PLC0415
 
     voice = steps.Voice(_console(), as_json)
+    where = _address(address)
     ready = _prepared(settings, out, assignments)
     store = steps.open_lake(ready)
     steps.check_ledger(ready)
     outline = steps.plan_step(voice, ready, store)
-    steps.run_step(voice, ready, store, address=_address(address), outline=outline)
+    steps.run_step(voice, ready, store, address=where, outline=outline)
     steps.evaluate_step(voice, ready, store)
     steps.compare_step(voice, ready, store)
     steps.record_step(voice, ready, clock=utc_now)
@@ -203,7 +226,7 @@ def _prepared(settings: Path, out: Path | None, assignments: list[str] | None) -
     from pmx_ray.backtest.settings import load_settings  # noqa: PLC0415
     from pmx_ray.backtest.sweep import prepare  # noqa: PLC0415
 
-    _see_plugins()
+    _see_plugins(settings.resolve().parent)
     return prepare(
         load_settings(settings, assignments or ()),
         root=out or default_root(),
@@ -212,14 +235,20 @@ def _prepared(settings: Path, out: Path | None, assignments: list[str] | None) -
     )
 
 
-def _see_plugins() -> None:
-    """Let plugins be imported from the current directory, as `python -m` would."""
-    if str(Path.cwd()) not in sys.path:
-        sys.path.insert(0, str(Path.cwd()))
+def _see_plugins(*folders: Path) -> None:
+    """Let plugins be imported from the current directory and from beside the settings file."""
+    for folder in (*folders, Path.cwd()):
+        if str(folder) not in sys.path:
+            sys.path.insert(0, str(folder))
 
 
 def _address(given: str | None) -> str | None:
-    return given or os.environ.get("RAY_ADDRESS") or None
+    address = given or os.environ.get("RAY_ADDRESS") or None
+    if address is None or address in ADDRESSES or ADDRESS.fullmatch(address):
+        return address
+    raise SettingsError(
+        f"--address was '{address}'; it must be {', '.join(ADDRESSES)} or HOST:PORT"
+    )
 
 
 def _console() -> Console:

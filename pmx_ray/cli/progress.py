@@ -105,7 +105,7 @@ class Progress:
             "elapsed_s": round(elapsed, 1),
         }
         if share > MIN_SHARE:
-            figures["left_s"] = round(elapsed * (1.0 - share) / share, 1)
+            figures["left_s"] = round(max(elapsed * (1.0 - share) / share, 0.0), 1)
         return figures
 
     def _line(self) -> None:

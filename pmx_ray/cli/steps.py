@@ -67,7 +67,8 @@ def open_lake(sweep: Sweep) -> BlockStore:
 def show_plan(voice: Voice, sweep: Sweep, plan: BlockPlan) -> None:
     """Print cells, cache hits, predicted seconds and memory, spec by spec."""
     rows = [_plan_row(sweep, plan, spec.id, spec.label) for spec in sweep.specs]
-    totals = {key: sum(row[key] for row in rows) for key in ("cells", "blocks", "cached", "todo_s")}
+    keys = ("cells", "blocks", "cached", "todo_s")
+    totals = {key: round(sum(row[key] for row in rows), 2) for key in keys}
     memory = _memory_mib(sweep)
     if voice.as_json:
         voice.say("plan", "", specs=rows, **totals, memory_mib=memory, sweep_id=sweep.sweep_id)
@@ -98,7 +99,7 @@ def _plan_row(sweep: Sweep, plan: BlockPlan, spec_id: str, label: str) -> dict[s
         "cells": sweep.n_cells // len(sweep.specs),
         "blocks": len(todo) + len(done),
         "cached": len(done),
-        "todo_s": round(sum(block.predicted_s for block in todo), 2),
+        "todo_s": sum(block.predicted_s for block in todo),
     }
 
 
@@ -142,9 +143,11 @@ def run_step(
         )
         with progress, _executor(sweep, store, plan.todo, address) as results:
             settled += progress.watch(results)
-    else:
-        voice.say("run", f"run: all {len(plan.done)} blocks are in the lake; no fit", blocks=0)
+    elif not voice.as_json:
+        voice.say("run", f"run: all {len(plan.done)} blocks are in the lake; no fit")
     folder_of.save_receipts(sweep, settled)
+    if voice.as_json:
+        voice.say("run", "", blocks=len(plan.todo), reused=len(plan.done))
     return folder_of.load_settled(sweep)
 
 
@@ -232,7 +235,7 @@ def evaluate_step(voice: Voice, sweep: Sweep, store: BlockStore) -> None:
     }
     how = "evaluate: nothing changed" if outcome.reused else "evaluate: done"
     text = (
-        f"{how}; {figures['n_cells']:,} cells, {figures['n_failed']:,} failed; "
+        f"{how}; {figures['n_cells']:,} rows (a step each), {figures['n_failed']:,} failed; "
         f"forecasts {figures['forecast_sha256'][:16]}"
     )
     voice.say("evaluate", text, reused=outcome.reused, **figures)
@@ -249,7 +252,9 @@ def record_step(voice: Voice, sweep: Sweep, *, clock: Clock) -> None:
     """Record the run, its specs and its metrics in the ledger; recording again changes nothing."""
     with open_ledger(ledger_url(sweep.folder.parent)) as ledger:
         ledger.record_run(run_record(sweep, *evaluated(sweep), recorded_at=clock()))
-        voice.say("record", f"record: run {sweep.sweep_id[:12]} in {ledger.shown_url}")
+        url = ledger.shown_url
+        text = f"record: run {sweep.sweep_id[:12]} in {url}"
+        voice.say("record", text, sweep_id=sweep.sweep_id, ledger=url)
 
 
 def leaderboard_step(voice: Voice, sweep: Sweep) -> None:
@@ -289,8 +294,7 @@ def n_unaccepted_failures(voice: Voice, sweep: Sweep) -> int:
     unaccepted = {s: n for s, n in counts.items() if s not in sweep.settings.accepted_failures}
     if counts:
         text = ", ".join(f"{n} {status}" for status, n in counts.most_common())
-        folds = f"failed: {text} (ticker x forecaster x cutoff; see the report's last table)"
-        voice.say("failed", folds, **counts)
+        voice.say("failed", f"failed forecasts: {text}; reasons: report, Failed cells", **counts)
     return sum(unaccepted.values())
 
 

@@ -1,8 +1,10 @@
 """Names of forecasters, and the spec that says which one runs with which settings."""
 
 import importlib
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar
 
 from pmx_ray.config import Settings, parse, suggestion
@@ -47,6 +49,9 @@ class Family:
         Likewise for an extension with its forecast.
     device : callable
         Settings to the device that its blocks need.
+    source : str, optional
+        Hash of the module that registers it; None for the built-in families, whose ``version``
+        is kept by hand.
     """
 
     name: str
@@ -58,6 +63,7 @@ class Family:
     fit_s: Callable[[Any], float]
     extend_s: float
     device: Callable[[Any], Device]
+    source: str | None
 
 
 _FAMILIES: dict[str, Family] = {}
@@ -101,10 +107,19 @@ def register(
             fit_s if callable(fit_s) else lambda _: fit_s,
             extend_s,
             device,
+            _source_of(build.__module__),
         )
         return build
 
     return add
+
+
+def _source_of(module: str) -> str | None:
+    """Return the hash of a plugin's source, so that an edited plugin is another forecaster."""
+    if module.startswith("pmx_ray."):
+        return None
+    path = getattr(sys.modules.get(module), "__file__", None)
+    return None if path is None else sha256_hex(Path(path).read_bytes())[:16]
 
 
 def load_families(plugins: Sequence[str] = ()) -> Mapping[str, Family]:
@@ -211,8 +226,10 @@ class ForecasterSpec:
 
     @property
     def libraries(self) -> dict[str, str]:
-        """Installed versions of the libraries that can change this spec's numbers."""
-        return library_versions(family(self.name).libraries(self.settings))
+        """Versions of what can change this spec's numbers: libraries, and a plugin's own source."""
+        known = family(self.name)
+        versions = library_versions(known.libraries(self.settings))
+        return versions if known.source is None else {**versions, "plugin": known.source}
 
     def build(self) -> Forecaster:
         """Return the forecaster itself."""

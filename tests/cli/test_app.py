@@ -1,6 +1,8 @@
 """The command as a person uses it, on files of their own."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -338,3 +340,53 @@ def test_sweep_when_the_machine_fails_a_block_then_it_is_tried_again_next_time(p
     pmx(*SWEEP, code=3)
     (pmx.folder / "no_memory").unlink()
     assert "0 failed" in pmx(*SWEEP)
+
+
+def documented_plugin() -> str:
+    page = (Path(__file__).parents[2] / "docs" / "forecasters.md").read_text()
+    return page.split("```python\n")[-1].split("```")[0]
+
+
+def test_plugin_when_written_as_documented_then_it_runs_and_passes_the_audit(pmx: Pmx) -> None:
+    (pmx.folder / "my_models.py").write_text(documented_plugin())
+    settings = {**SETTINGS, "plugins": ["my_models"], "forecasters": [{"name": "reversal"}]}
+    pmx.write(settings, long_form())
+    assert "reversal" in pmx(*SWEEP)
+    assert "audit: 0 leaks" in pmx("audit-leaks", "sweep.yaml")
+
+
+def test_plugin_when_its_source_is_edited_then_it_is_computed_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In processes of their own: a module is imported once a process."""
+    monkeypatch.chdir(tmp_path)
+    module = tmp_path / "my_models.py"
+    code = "from pmx_ray.forecasters.registry import *; load_families(['my_models']); "
+    code += "print(ForecasterSpec.parse({'name': 'reversal'}).libraries['plugin'])"
+    hashes = set()
+    for text in (documented_plugin(), documented_plugin().replace("-self.share", "self.share")):
+        module.write_text(text)
+        found = subprocess.run(
+            [sys.executable, "-B", "-c", code], capture_output=True, text=True, check=True
+        )
+        hashes.add(found.stdout)
+    assert len(hashes) == 2
+
+
+@pytest.mark.parametrize("address", ["nowhere", "host", "host:port", ":6379"])
+def test_sweep_when_the_address_is_none_then_exit_2_nothing_written(pmx: Pmx, address: str) -> None:
+    before = pmx.files()
+    pmx("sweep", "sweep.yaml", "--address", address, code=2)
+    assert f"--address was '{address}'; it must be in-process, local, auto or HOST:PORT" in pmx.err
+    assert pmx.files() == before
+
+
+def test_version_when_asked_then_printed(pmx: Pmx) -> None:
+    assert pmx("--version").startswith("pmx 0.")
+
+
+def test_json_when_run_twice_then_each_event_says_what_it_did(pmx: Pmx) -> None:
+    for reused in (0, 4):
+        lines = [json.loads(line) for line in pmx(*SWEEP, "--json").splitlines()]
+        (run,) = [line for line in lines if line["event"] == "run"]
+        assert run == {"event": "run", "blocks": 4 - reused, "reused": reused}
