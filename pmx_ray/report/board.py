@@ -10,7 +10,7 @@ from pmx_ray.report import typeset
 from pmx_ray.report.figures import Style
 from pmx_ray.report.markup import Markup, markup, tag
 from pmx_ray.report.tables import scroll, way
-from pmx_ray.report.view import ReportView, records
+from pmx_ray.report.view import ReportView, common_cells, comparable, records
 from pmx_ray.stats.catalogue import MEASURES
 
 GLYPH = (100, 18)
@@ -29,9 +29,10 @@ class Heading:
 def leaderboard(view: ReportView, step: int, styles: Mapping[str, Style]) -> Markup:
     """Return the two leaderboard tables of one step: what decides, then the rest."""
     rows = view.at(step)
-    n_common = typeset.things(int(rows["n_common"].max()), "common cell")
     n_cutoffs = typeset.things(int(rows["n_cutoffs"].max()), "cutoff")
-    where = f"Step {step}, {n_common} over {n_cutoffs}"
+    where = f"Step {step}: {common_cells(rows)} over {n_cutoffs}"
+    if rows["incomplete"].any():
+        where = f"{where}; in parentheses: incomplete, over fewer cells, not to be compared"
     trading = "Strategy, net of costs"
     first = [
         _measure(rows, "Price level", "rmse"),
@@ -61,8 +62,8 @@ def leaderboard(view: ReportView, step: int, styles: Mapping[str, Style]) -> Mar
         _counts(rows, "Cells", "Failed", "n_failed"),
     ]
     return markup(
-        _board(view, rows, styles, first, f"{where}: skill, calibration and direction"),
-        _board(view, rows, styles, second, f"{where}: further losses, strategy and cells"),
+        _board(view, rows, styles, first, f"{where}. Skill, calibration and direction"),
+        _board(view, rows, styles, second, f"{where}. Further losses, strategy and cells"),
     )
 
 
@@ -100,13 +101,19 @@ def _board(
                 "tr",
                 tag("th", _name(row, view.baseline, styles), scope="row"),
                 *(column.cells[n] for column in columns),
-                class_="baseline" if row["spec"] == view.baseline else "",
+                class_=_class(row, view.baseline),
             )
             for n, row in enumerate(records(rows))
         ),
     )
     table = tag("table", tag("caption", caption), head, body)
     return scroll(table, caption, pinned=True)
+
+
+def _class(row: Mapping[str, object], baseline: str) -> str:
+    if row["spec"] == baseline:
+        return "baseline"
+    return "incomplete" if row["incomplete"] else ""
 
 
 def _name(row: Mapping[str, object], baseline: str, styles: Mapping[str, Style]) -> Markup:
@@ -118,7 +125,7 @@ def _name(row: Mapping[str, object], baseline: str, styles: Mapping[str, Style])
         flags.append(
             tag(
                 "span",
-                "incomplete",
+                f"incomplete: {row['n_common']:,} cells",
                 class_="flag",
                 title="failed too often: scored on the common cells it served, ranked last",
             )
@@ -156,18 +163,20 @@ def _measure(rows: pd.DataFrame, group: str, name: str) -> Heading:
         typeset.percent(value) if fraction else typeset.fixed(value, decimals)
         for value in rows[name]
     )
-    return Heading(group, _title(name), [_cell(text) for text in texts])
+    return Heading(group, _title(name), [_cell(text) for text in comparable(texts, rows)])
 
 
 def _skill(rows: pd.DataFrame, group: str, name: str) -> tuple[Heading, Heading]:
     ends = list(zip(rows[name], rows[f"{name}_low"], rows[f"{name}_high"], strict=True))
     reach = _reach([end for row in ends for end in row[1:]])
+    texts = comparable((typeset.skill(value) for value, _, _ in ends), rows)
     cells = [
-        tag("td", typeset.skill(value), _range(typeset.interval(low, high)))
-        for value, low, high in ends
+        tag("td", text, _range(typeset.interval(low, high)))
+        for text, (_, low, high) in zip(texts, ends, strict=True)
     ]
     drawings = [
-        tag("td", _glyph(value, low, high, reach), class_="glyph-cell") for value, low, high in ends
+        tag("td", Markup() if partial else _glyph(*end, reach), class_="glyph-cell")
+        for end, partial in zip(ends, rows["incomplete"], strict=True)
     ]
     scale = tag("span", f"±{typeset.percent(reach)}", title="an interval at the edge goes on")
     return Heading(group, _title(name), cells), Heading(group, scale, drawings)

@@ -1,6 +1,7 @@
 """The figures of the page: plotly data in the page's own colours, one variant a step."""
 
 import html
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -66,18 +67,21 @@ class Plot:
 
 
 def drawn(view: ReportView) -> tuple[str, ...]:
-    """Return the specs that figures draw: the random walk and the best ranked others."""
-    return view.specs[: MAX_DRAWN + 1]
+    """Return the specs that figures draw: the random walk and the best ranked complete others.
+
+    A line over fewer cells lies wherever those cells put it, so an incomplete spec is not drawn.
+    """
+    left_out = {*view.incomplete} - {view.baseline}
+    return tuple(spec for spec in view.specs if spec not in left_out)[: MAX_DRAWN + 1]
 
 
 def styles(view: ReportView) -> dict[str, Style]:
     """Return a style for each spec drawn; the random walk is grey."""
     chosen = {view.baseline: Style("--rw", "solid", "circle")}
     for n, spec in enumerate(spec for spec in drawn(view) if spec != view.baseline):
-        colour = f"--s{n % N_COLOURS + 1}"
-        chosen[spec] = Style(
-            colour, DASHES[n // N_COLOURS % len(DASHES)], SYMBOLS[n % len(SYMBOLS)]
-        )
+        turn, place = divmod(n, N_COLOURS)
+        symbol = SYMBOLS[(place + turn) % len(SYMBOLS)]  # another one each time a colour returns
+        chosen[spec] = Style(f"--s{place + 1}", DASHES[turn % len(DASHES)], symbol)
     return chosen
 
 
@@ -124,6 +128,7 @@ def skill_by_step(view: ReportView, name: str) -> go.Figure:
         ticktext=[f"step {step}" for step in view.steps],
         range=[-0.55, len(view.steps) - 0.45],
         showgrid=False,
+        zeroline=False,  # it would stand at the first step
     )
     figure.update_layout(hovermode="closest")
     figure.update_yaxes(tickformat=_percent_format(view.leaderboard[name].to_numpy(float)))
@@ -183,7 +188,7 @@ def path_of(view: ReportView, step: int, name: str) -> go.Figure:
     hover = "%{y:.1%}" if negative else "%{y:.3f}"
     figure = _lines(view, -values if negative else values, hover=hover, shape="hv")
     if negative:
-        figure.update_yaxes(tickformat=".0%", rangemode="tozero")
+        figure.update_yaxes(tickformat=_percent_format(values.to_numpy(float)), rangemode="tozero")
     return figure
 
 
@@ -202,14 +207,16 @@ def by_cutoff(view: ReportView, step: int, name: str) -> pd.DataFrame:
 def heat_rows(view: ReportView, step: int, name: str) -> tuple[pd.DataFrame, int]:
     """Return a skill, a row a ticker and a column a spec, and how many tickers are left out.
 
-    Tickers are ordered by their median over the specs, best first. Of more than ``MAX_ROWS`` the
-    best half and the worst half are kept.
+    Tickers are ordered by their median over the specs shown, best first. Of more than ``MAX_ROWS``
+    the best half and the worst half are kept. Specs without a skill of their own (``own_of_walk``)
+    would pull every median to zero and are left out.
     """
     rows = view.tickers[view.tickers["step"] == step]
     wide: pd.DataFrame = rows.pivot_table(
         index="ticker", columns="spec", values=name, aggfunc="first", dropna=False
     )
-    challengers = [spec for spec in drawn(view) if spec != view.baseline]
+    idle = {view.baseline, *own_of_walk(view, name)}
+    challengers = [spec for spec in drawn(view) if spec not in idle]
     wide = wide.reindex(columns=challengers).dropna(how="all")
     order = wide.median(axis=1).to_frame("skill").reset_index()
     order = order.sort_values(["skill", "ticker"], ascending=[False, True], kind="stable")
@@ -218,6 +225,15 @@ def heat_rows(view: ReportView, step: int, name: str) -> tuple[pd.DataFrame, int
         return wide, 0
     half = MAX_ROWS // 2
     return pd.concat([wide.iloc[:half], wide.iloc[-half:]]), len(wide) - MAX_ROWS
+
+
+def own_of_walk(view: ReportView, name: str) -> tuple[str, ...]:
+    """Return the specs drawn whose skill is exactly 0 on every ticker at every step.
+
+    They state the baseline's own forecast, as a model of variance alone does on price level.
+    """
+    moved = set(view.tickers.loc[view.tickers[name] != 0.0, "spec"])  # NaN counts as moved
+    return tuple(spec for spec in drawn(view) if spec != view.baseline and spec not in moved)
 
 
 def heat_map(view: ReportView, step: int, name: str) -> go.Figure:
@@ -370,4 +386,8 @@ def _figure() -> go.Figure:
 
 
 def _percent_format(values: FloatArray) -> str:
-    return ".0%" if np.nanmax(np.abs(values), initial=0.0) > 0.2 else ".1~%"
+    """Return a tick format that tells neighbours apart: some ten ticks up to the largest size."""
+    sizes = np.abs(values[np.isfinite(values)])
+    reach = float(sizes.max(initial=0.0))
+    decimals = -math.floor(math.log10(100.0 * reach / 12.0)) if reach > 0.0 else 1
+    return f".{max(1, decimals)}~%"

@@ -14,7 +14,7 @@ def skill_plots(view: ReportView) -> tuple[Plot, ...]:
             id=f"skill-{short}",
             title=f"Skill on {subject}",
             unit=f"1 - {loss} / {loss} of {view.walk}",
-            caption=f"Bars are intervals; grey is {view.walk}. Higher is better.",
+            caption=f"Bars are intervals; grey is {view.walk}. Higher is better.{_partial(view)}",
             alt=f"Skill of {_count(view)} on {subject} at steps {_steps(view)}, with intervals.",
             by_step={"": figures.skill_by_step(view, name)},
         )
@@ -32,7 +32,7 @@ def loss_plots(view: ReportView) -> tuple[Plot, ...]:
             id=f"loss-{name}",
             title=title,
             unit=unit,
-            caption="Lower is better.",
+            caption=f"Lower is better.{_partial(view)}",
             alt=f"{title} of {_count(view)} and {view.walk} at steps {_steps(view)}.",
             by_step={"": figures.loss_by_step(view, name)},
         )
@@ -75,7 +75,7 @@ def rolling_plots(view: ReportView) -> tuple[Plot, ...]:
                 id=f"rolling-{column}",
                 title=f"Rolling {loss}",
                 unit=unit,
-                caption=f"{span} Lower is better.",
+                caption=f"{span} Lower is better.{_partial(view)}",
                 alt=f"Rolling {loss} of {_count(view)} and {view.walk}, {_span(view)}.",
                 by_step=figures.variants(view, figures.rolling_loss, column),
             ),
@@ -83,7 +83,7 @@ def rolling_plots(view: ReportView) -> tuple[Plot, ...]:
                 id=f"rolling-skill-{column}",
                 title=f"Rolling {loss} skill",
                 unit=f"1 - {loss} / {loss} of {view.walk}",
-                caption=f"{span} Above the grey line: better than {view.walk}.",
+                caption=f"{span} Above the grey line: better than {view.walk}.{_partial(view)}",
                 alt=f"Rolling {loss} skill of {_count(view)}, {_span(view)}.",
                 by_step=figures.variants(view, figures.rolling_skill, column),
             ),
@@ -100,7 +100,7 @@ def strategy_plots(view: ReportView) -> tuple[Plot, ...]:
             id=name.removesuffix("_frac"),
             title=title,
             unit=unit,
-            caption=caption,
+            caption=f"{caption}{_partial(view)}",
             alt=f"{title} of {_count(view)} and {view.walk}, {_span(view)}.",
             by_step=figures.variants(view, figures.path_of, name),
         )
@@ -123,7 +123,7 @@ def strategy_plots(view: ReportView) -> tuple[Plot, ...]:
 
 def undrawn(view: ReportView) -> str:
     """Return how many forecasters the figures leave out; empty where none."""
-    n = len(view.specs) - len(figures.drawn(view))
+    n = len(view.specs) - len(figures.drawn(view)) - len(_partial_labels(view))
     if not n:
         return ""
     return (
@@ -133,9 +133,36 @@ def undrawn(view: ReportView) -> str:
     )
 
 
+def _partial_labels(view: ReportView) -> list[str]:
+    return [view.labels[spec] for spec in view.incomplete if spec != view.baseline]
+
+
+def _partial(view: ReportView) -> str:
+    """Return which forecasters a figure leaves out as incomplete; empty where none."""
+    labels = _partial_labels(view)
+    if not labels:
+        return ""
+    names = typeset.listing(labels, most=len(labels))
+    verb = "is" if len(labels) == 1 else "are"
+    return f" Not drawn: {names}, which {verb} incomplete and scored on other cells."
+
+
+def _idle(view: ReportView, name: str) -> str:
+    """Return which forecasters a heat map leaves out as they have no skill of their own."""
+    labels = [view.labels[spec] for spec in figures.own_of_walk(view, name)]
+    if not labels:
+        return ""
+    names, one = typeset.listing(labels, most=len(labels)), len(labels) == 1
+    return (
+        f" Not shown: {names}, which {'forecasts' if one else 'forecast'} as {view.walk} does; "
+        f"{'its' if one else 'their'} skill is 0 on every ticker."
+    )
+
+
 def _left_out(view: ReportView, name: str) -> str:
     n = max((figures.heat_rows(view, step, name)[1] for step in view.steps), default=0)
-    text = "Sorted by the median over forecasters, best first."
+    notes = f"{_idle(view, name)}{_partial(view)}"
+    text = f"Sorted by the median over the forecasters shown, best first.{notes}"
     if not n:
         return text
     half = figures.MAX_ROWS // 2

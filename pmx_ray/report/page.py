@@ -16,7 +16,7 @@ from pmx_ray.backtest.report_types import EvaluationReport, read_document
 from pmx_ray.backtest.sweep import SETTINGS, load
 from pmx_ray.errors import DataError
 from pmx_ray.lake import FolderStore
-from pmx_ray.report import board, figures, gallery, tables, typeset, wording
+from pmx_ray.report import board, differences, figures, gallery, tables, typeset, wording
 from pmx_ray.report.figures import Plot, Style
 from pmx_ray.report.markup import Markup, markup, tag
 from pmx_ray.report.view import ReportView
@@ -73,7 +73,7 @@ def render_page(
         tag(
             "div",
             _top(title, view, provenance),
-            _verdict(view),
+            _verdict(view, provenance),
             _contents(chapters),
             tag("main", _controls(view), *(chapter.html for chapter in chapters)),
             class_="page",
@@ -146,7 +146,8 @@ def _chapters(
         )
         chapters.append(Chapter("strategy", "Strategy", lead, _gallery(strategy), plots=strategy))
     if comparison:
-        chapters.append(Chapter("comparison", "Comparison", "", tables.document(comparison)))
+        inner = differences.tables(view, comparison)
+        chapters.append(Chapter("comparison", "Comparison", differences.lead(view), *inner))
     return [
         *chapters,
         Chapter("failures", "Failed cells", "", tables.failures(view)),
@@ -173,7 +174,7 @@ def _top(title: str, view: ReportView, provenance: Mapping[str, object]) -> Mark
     return tag("header", tag("h1", title), tag("p", " · ".join(facts)), class_="top")
 
 
-def _verdict(view: ReportView) -> Markup:
+def _verdict(view: ReportView, provenance: Mapping[str, object]) -> Markup:
     subjects: tuple[wording.Subject, ...] = ("price level", "variance")
     verdicts = {
         subject: [wording.verdict(view, step, subject) for step in view.steps]
@@ -195,7 +196,10 @@ def _verdict(view: ReportView) -> Markup:
             wording.caveat([v for found in verdicts.values() for v in found], view.level),
             class_="note",
         ),
-        *(tag("p", text, class_="note warning") for text in wording.warnings(view)),
+        *(
+            tag("p", text, class_="note warning")
+            for text in (*wording.warnings(view), *wording.quarantine(provenance))
+        ),
         class_="verdict",
         id="verdict",
         aria_label="Verdict",

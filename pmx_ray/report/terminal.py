@@ -12,7 +12,7 @@ from rich.text import Text
 
 from pmx_ray.backtest.report_types import EvaluationReport
 from pmx_ray.report import typeset
-from pmx_ray.report.view import ReportView, records
+from pmx_ray.report.view import ReportView, common_cells, comparable, records
 
 WIDE = 160
 """Width in characters at which every column is shown."""
@@ -99,7 +99,7 @@ def _table(view: ReportView, step: int, layout: Mapping[str, int]) -> Table:
     rows = view.at(step)
     columns = [column for column in _columns(rows, view.baseline) if column.title in layout]
     table = Table(
-        title=f"Step {step}: {typeset.things(int(rows['n_common'].max()), 'common cell')}",
+        title=f"Step {step}: {common_cells(rows)}",
         title_justify="left",
         box=None,
         pad_edge=False,
@@ -126,7 +126,9 @@ def _notes(view: ReportView, layout: Mapping[str, int]) -> list[str]:
     level = typeset.percent(view.level, 0)
     notes = [f"= baseline; skill: loss saved against {view.walk} [{level} interval]"]
     if view.leaderboard["incomplete"].any():
-        notes.append("! incomplete: failed too often, ranked last")
+        notes.append(
+            "! incomplete: failed too often, ranked last; (in parentheses) over fewer cells"
+        )
     titles = [column.title for column in _columns(view.at(view.steps[0]), view.baseline)]
     left_out = [title for title in titles if title not in layout]
     if left_out:
@@ -145,10 +147,10 @@ def _columns(rows: pd.DataFrame, baseline: str) -> list[Column]:
     names = tuple(_name(row, baseline) for row in records(rows))
     return [
         Column(NAME, names, 99),
-        _fixed(rows, "RMSE", "rmse", 12),
-        _with_range(rows, "skill", "skill_rmse", 11),
-        _fixed(rows, "QLIKE", "qlike", 9),
-        _with_range(rows, "QLIKE skill", "skill_qlike", 8),
+        _fixed(rows, "RMSE", "rmse", 9),
+        _with_range(rows, "RMSE skill", "skill_rmse", 12),
+        _fixed(rows, "QLIKE", "qlike", 8),
+        _with_range(rows, "QLIKE skill", "skill_qlike", 11),
         _fixed(rows, "CRPS", "crps", 5),
         _percents(rows, "cover 90", "coverage_90", 6),
         _with_range(rows, "hit rate", "hit_rate", 4),
@@ -160,18 +162,20 @@ def _columns(rows: pd.DataFrame, baseline: str) -> list[Column]:
 
 def _fixed(rows: pd.DataFrame, title: str, name: str, importance: int) -> Column:
     decimals = typeset.decimals_for(rows[name])
-    return Column(title, tuple(typeset.fixed(v, decimals) for v in rows[name]), importance)
+    texts = (typeset.fixed(v, decimals) for v in rows[name])
+    return Column(title, tuple(comparable(texts, rows)), importance)
 
 
 def _percents(rows: pd.DataFrame, title: str, name: str, importance: int) -> Column:
-    return Column(title, tuple(typeset.percent(v) for v in rows[name]), importance)
+    texts = (typeset.percent(v) for v in rows[name])
+    return Column(title, tuple(comparable(texts, rows)), importance)
 
 
 def _with_range(rows: pd.DataFrame, title: str, name: str, importance: int) -> Column:
     signed = name.startswith("skill")
     write = typeset.skill if signed else typeset.percent
     digits = 2 if signed else 1
-    values = [write(value, digits) for value in rows[name]]
+    values = comparable((write(value, digits) for value in rows[name]), rows)
     ranges = [
         typeset.interval(low, high, digits, signed=signed)
         for low, high in zip(rows[f"{name}_low"], rows[f"{name}_high"], strict=True)

@@ -1,11 +1,13 @@
 """The artefacts of a sweep as a reader meets them: steps, specs in order, and the baseline."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Self
 
 import pandas as pd
 
 from pmx_ray.backtest.report_types import EvaluationReport
+from pmx_ray.report import typeset
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,9 +66,33 @@ class ReportView:
         label = self.labels[self.baseline]
         return "the random walk" if label == "random_walk" else label
 
+    @property
+    def incomplete(self) -> tuple[str, ...]:
+        """Specs that failed too often: their figures are over other cells than the rest's."""
+        board = self.leaderboard
+        found = set(board.loc[board["incomplete"], "spec"])
+        return tuple(spec for spec in self.specs if spec in found)
+
     def at(self, step: int) -> pd.DataFrame:
         """Return the leaderboard of one step, best first, as the report orders it."""
         return self.leaderboard[self.leaderboard["step"] == step]
+
+
+def common_cells(rows: pd.DataFrame) -> str:
+    """Return how many of a step's cells its figures are over."""
+    n, n_cells = int(rows["n_common"].max()), int(rows["n_cells"].max())
+    return f"{n:,} of {typeset.things(n_cells, 'cell')} in common"
+
+
+def comparable(texts: Iterable[str], rows: pd.DataFrame) -> list[str]:
+    """Return the figures with those of incomplete rows in parentheses: they are over other cells.
+
+    Without them the easiest cells would make the best loss.
+    """
+    return [
+        f"({text})" if partial and text != typeset.DASH else text
+        for text, partial in zip(texts, rows["incomplete"], strict=True)
+    ]
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:

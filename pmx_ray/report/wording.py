@@ -1,6 +1,6 @@
 """The verdict in words, from the numbers, claiming no more than the intervals do."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -11,6 +11,9 @@ Subject: TypeAlias = Literal["price level", "variance"]
 
 SKILL: dict[Subject, str] = {"price level": "skill_rmse", "variance": "skill_qlike"}
 """Column of the leaderboard that judges each subject."""
+
+MAX_QUARANTINED = 20
+"""Quarantined tickers named in the notice; the provenance lists them all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +100,10 @@ class Verdict:
             verb = "lies" if len(self.above) == 1 else "lie"
             return f"At step {self.step}, on {self.subject}, {names} {verb} above {self.walk}."
         best = max(self.below + self.around, key=lambda entry: entry.skill)
+        nearest = "the best skill is" if best.skill > 0.0 else "no skill is above 0, the nearest is"
         return (
             f"At step {self.step} no forecaster's interval lies above {self.walk} on "
-            f"{self.subject}; the best skill is {best.text}."
+            f"{self.subject}; {nearest} {best.text}."
         )
 
 
@@ -188,6 +192,35 @@ def caveat(verdicts: Sequence[Verdict], level: float) -> str:
         f"{typeset.things(n, 'interval')} {'is' if n == 1 else 'are'} read here, each on its own "
         "and not adjusted for their number, so some may exclude zero by chance; an interval is "
         "not a formal test."
+    )
+
+
+def quarantine(provenance: Mapping[str, object]) -> tuple[str, ...]:
+    """Return which tickers the data gate left out, and why; nothing where it left none.
+
+    Parameters
+    ----------
+    provenance : mapping
+        The document ``provenance.json``; its ``quality`` lists them as ``quarantined``.
+    """
+    quality = provenance.get("quality")
+    listed = quality.get("quarantined") if isinstance(quality, Mapping) else None
+    if not isinstance(listed, Sequence) or not listed:
+        return ()
+    verb = "is" if len(listed) == 1 else "are"
+    names = typeset.listing([_left_out(item) for item in listed], most=MAX_QUARANTINED)
+    return (
+        f"Quarantined: {typeset.things(len(listed), 'ticker')} {verb} left out of every figure: "
+        f"{names}.",
+    )
+
+
+def _left_out(item: Mapping[str, object]) -> str:
+    ratio = item.get("ratio")
+    factor = f"{ratio:.4g}" if isinstance(ratio, int | float) else "unknown size"
+    return (
+        f"{item.get('ticker')} (close moved by a factor of {factor} on {item.get('session')}: "
+        f"{item.get('reason')})"
     )
 
 

@@ -29,6 +29,8 @@ def test_styles_when_more_than_colours_then_still_distinct(make):
     view = ReportView.of(make(("random_walk", *(f"m{n}" for n in range(12)))))
     looks = {(style.colour, style.dash) for style in figures.styles(view).values()}
     assert len(looks) == 13
+    marks = {(style.colour, style.symbol) for style in figures.styles(view).values()}
+    assert len(marks) == 13
 
 
 def test_styles_when_any_figure_then_one_colour_a_spec(view):
@@ -89,6 +91,77 @@ def test_rolling_skill_when_loss_is_a_tenth_more_then_minus_a_tenth_of_variance(
     qlike = _line(figures.rolling_skill(view, 1, "qlike"), "id-theta")
     np.testing.assert_allclose(rmse, -0.1, atol=1e-6)  # single precision
     np.testing.assert_allclose(qlike, 0.1, atol=1e-6)
+
+
+PARTIAL = {"theta": {"incomplete": True, "n_common": 30, "rmse": 0.001}}
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda view: figures.rolling_loss(view, 1, "mse"),
+        lambda view: figures.rolling_skill(view, 1, "mse"),
+        lambda view: figures.loss_by_step(view, "rmse"),
+        lambda view: figures.skill_by_step(view, "skill_rmse"),
+        lambda view: figures.path_of(view, 1, "equity"),
+    ],
+)
+def test_figure_when_incomplete_then_not_drawn_beside_the_others(make, draw):
+    view = ReportView.of(make(changes=PARTIAL))
+    specs = {trace.legendgroup for trace in draw(view).data}
+    assert specs - {"id-random_walk"} == {"id-garch(dist=t)", "id-drift"}
+
+
+def test_heat_map_when_incomplete_then_no_column(make):
+    wide, _ = figures.heat_rows(ReportView.of(make(changes=PARTIAL)), 1, "skill_qlike")
+    assert list(wide.columns) == ["id-garch(dist=t)", "id-drift"]
+
+
+def test_captions_when_incomplete_then_say_who_is_not_drawn(make):
+    view = ReportView.of(make(changes=PARTIAL))
+    plots = [
+        *gallery.skill_plots(view),
+        *gallery.loss_plots(view),
+        *gallery.rolling_plots(view),
+        *gallery.ticker_plots(view),
+        *gallery.strategy_plots(view),
+    ]
+    said = "Not drawn: theta, which is incomplete and scored on other cells."
+    assert all(said in plot.caption for plot in plots)
+    assert gallery.undrawn(view) == ""
+
+
+def test_captions_when_all_are_complete_then_silent(view):
+    assert not any("Not drawn" in plot.caption for plot in gallery.loss_plots(view))
+
+
+def test_heat_map_when_forecast_is_the_walks_own_then_left_out_and_said(make):
+    report = make()
+    table = report.tickers.to_pandas()
+    table.loc[table["label"] == "garch(dist=t)", "skill_rmse"] = 0.0
+    schema = report.tickers.schema
+    tickers = pa.Table.from_pandas(table, schema=schema, preserve_index=False)
+    tickers = tickers.replace_schema_metadata(schema.metadata)
+    view = ReportView.of(replace(report, tickers=tickers))
+    wide, _ = figures.heat_rows(view, 1, "skill_rmse")
+    assert list(wide.columns) == ["id-drift", "id-theta"]
+    level, variance = gallery.ticker_plots(view)
+    assert "Not shown: garch(dist=t), which forecasts as the random walk does" in level.caption
+    assert "Not shown" not in variance.caption
+    assert "id-garch(dist=t)" in figures.heat_rows(view, 1, "skill_qlike")[0].columns
+
+
+def test_skill_by_step_when_drawn_then_no_line_at_the_first_step(view):
+    assert figures.skill_by_step(view, "skill_rmse").layout.xaxis.zeroline is False
+
+
+@pytest.mark.parametrize(
+    ("deepest", "expected"), [(0.5, ".1~%"), (0.02, ".1~%"), (0.004, ".2~%"), (0.0, ".1~%")]
+)
+def test_drawdown_when_small_then_ticks_have_the_decimals(make, deepest, expected):
+    view = ReportView.of(make(cutoff_changes={"drawdown_frac": deepest}, n_cutoffs=2))
+    figure = figures.path_of(view, 1, "drawdown_frac")
+    assert figure.layout.yaxis.tickformat == expected
 
 
 def _with(report, *, cutoffs: pd.DataFrame) -> ReportView:

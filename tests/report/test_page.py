@@ -1,3 +1,5 @@
+# ruff: noqa: RUF001 - the page sets a true minus and an en dash
+
 import base64
 import hashlib
 import json
@@ -171,6 +173,68 @@ def test_comparison_when_given_then_its_records_are_a_table(report):
     page = _Page(render_page(report, comparison, {}))
     assert "Comparison" in page.text
     assert "0.0312345" in page.text
+
+
+def _difference(label, loss, mean, low, high, **changes):
+    one = {"spec": f"id-{label}", "label": label, "step": 1, "loss": loss, "block_length": 3}
+    return one | {
+        "mean": mean, "low": low, "high": high, "n_cells": 425, "n_cutoffs": 25
+    } | changes  # fmt: skip
+
+
+def _comparison(*differences):
+    return {"key": "f00dhash", "baseline": "id-walkhash", "differences": list(differences)}
+
+
+def test_comparison_when_differences_then_rows_in_words_with_the_sign_said(report):
+    comparison = _comparison(
+        _difference("drift", "squared_error", -4.3292e-7, -6.09023e-6, 5.05348e-6),
+        _difference("drift", "crps", -0.0123456, -0.0223456, -0.0023456),
+        _difference("theta", "squared_error", 2.5e-6, 1.5e-6, 3.5e-6),
+        _difference("theta", "crps", None, None, None, n_cells=0, n_cutoffs=0),
+        _difference("drift", "crps", 0.01, None, None, step=5),
+    )
+    page = _Page(render_page(report, comparison | {"n_resamples": 777}, {}))
+    section = page.text[page.text.rindex("Mean loss of the forecaster less") :]
+    section = section[: section.index("Failed cells")]
+    assert "Below 0: the forecaster loses less than the random walk" in section
+    assert "Squared error, 1e−6" in section
+    assert "−0.433 [−6.09, +5.05]" in section
+    assert "↓ −12.3 [−22.3, −2.35]" in section
+    assert "↑ +2.50 [+1.50, +3.50]" in section
+    assert "425; CRPS 0" in section
+    assert "no interval" in section
+    assert section.index("Step 1:") < section.index("Step 5:")
+    assert "777" in section
+    assert not re.search("f00dhash|walkhash|id-drift|block_length", section)
+
+
+def test_comparison_when_entry_is_not_whole_then_data_error(report):
+    with pytest.raises(DataError, match="run `pmx compare` again"):
+        render_page(report, {"differences": [{"spec": "a"}]}, {})
+
+
+def test_page_when_incomplete_then_row_is_marked_and_losses_are_in_parentheses(make):
+    changes = {"theta": {"incomplete": True, "n_common": 30, "rmse": 0.001}}
+    page = _Page(render_page(make(changes=changes), {}, {}))
+    rows = [a for name, a in page.elements if name == "tr" and a.get("class") == "incomplete"]
+    assert len(rows) == 4  # two tables at two steps
+    assert "incomplete: 30 cells" in page.text
+    assert "(0.00100" in page.text
+    assert "in parentheses: incomplete" in page.text
+
+
+def test_page_when_cells_are_dropped_then_captions_say_common_of_asked(page):
+    assert "Step 5: 110 of 120 cells in common over 40 cutoffs" in page.text
+
+
+def test_page_when_tickers_are_quarantined_then_said_before_the_contents(report):
+    item = {"ticker": EVIL, "session": "2019-05-03", "row": 7, "ratio": 9.5, "reason": "no split"}
+    page = _Page(render_page(report, {}, {"quality": {"quarantined": [item]}}))
+    notice = f"Quarantined: 1 ticker is left out of every figure: {EVIL} (close moved"
+    assert notice in page.text
+    assert page.text.index(notice) < page.text.index("Ranked by RMSE skill")
+    assert [name for name, _ in page.elements].count("script") == 3
 
 
 def test_page_when_not_a_number_then_en_dash(make):

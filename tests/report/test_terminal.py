@@ -31,9 +31,27 @@ def test_print_when_any_width_then_no_line_is_wider_or_wraps(report, width):
 def test_print_when_80_columns_then_level_and_variance_and_failed_are_there(report):
     text = _printed(report, 80)
     header = text.splitlines()[1].split()
-    assert header[:3] == ["forecaster", "RMSE", "skill"]
-    assert {"QLIKE", "failed"} <= set(header)
+    assert header[:3] == ["forecaster", "RMSE", "RMSE"]
+    assert "QLIKE skill" in text.splitlines()[1]
+    assert "+17.60% [+12.10, +23.00]" in text
+    assert "failed" in header
     assert "too narrow for:" in text
+
+
+def test_print_when_72_columns_then_skill_outranks_the_raw_losses(report):
+    header, *_ = (line for line in _printed(report, 72).splitlines() if "forecaster" in line)
+    assert " ".join(header.split()) == "forecaster RMSE skill QLIKE skill failed"
+
+
+def test_print_when_cells_are_dropped_then_common_of_asked(report):
+    assert "Step 5: 110 of 120 cells in common" in _printed(report, 80)
+
+
+def test_print_when_incomplete_then_its_figures_are_in_parentheses(make):
+    report = make(changes={"theta": {"incomplete": True, "rmse": 0.001}})
+    row = next(line for line in _printed(report, 200).splitlines() if line.startswith("theta"))
+    assert "(0.00100" in row
+    assert "(-0.90%)" in row
 
 
 def test_print_when_wide_then_every_column_and_value(report):

@@ -31,10 +31,36 @@ def test_sentences_when_none_is_above_then_said_first_with_the_best(report):
     view = ReportView.of(report)
     assert wording.verdict(view, 1, "price level").sentences == (
         "At step 1 no forecaster's interval lies above the random walk on price level; "
-        "the best skill is drift (−0.30%, interval [−0.60, −0.10]).",
+        "no skill is above 0, the nearest is drift (−0.30%, interval [−0.60, −0.10]).",
         "drift lies wholly below it; theta has an interval that holds zero.",
         "garch(dist=t) forecasts the random walk's own price level.",
     )
+
+
+def test_sentences_when_best_skill_is_positive_then_called_best(make):
+    report = make(("random_walk", "theta"), changes={"theta": _skill(0.01, -0.02, 0.04)})
+    answer = wording.verdict(ReportView.of(report), 1, "price level").sentences[0]
+    assert answer.endswith("the best skill is theta (+1.00%, interval [−2.00, +4.00]).")
+
+
+def test_quarantine_when_listed_then_ticker_move_and_reason():
+    item = {"ticker": "AAA", "session": "2019-05-03", "row": 7, "ratio": 0.1, "reason": "no split"}
+    assert wording.quarantine({"quality": {"quarantined": [item]}}) == (
+        "Quarantined: 1 ticker is left out of every figure: AAA (close moved by a factor of 0.1 "
+        "on 2019-05-03: no split).",
+    )
+
+
+def test_quarantine_when_many_then_all_counted():
+    items = [{"ticker": f"T{n}", "ratio": 9.0} for n in range(30)]
+    (text,) = wording.quarantine({"quality": {"quarantined": items}})
+    assert text.startswith("Quarantined: 30 tickers are left out")
+    assert text.endswith("and 10 more.")
+
+
+@pytest.mark.parametrize("provenance", [{}, {"quality": {}}, {"quality": {"quarantined": []}}])
+def test_quarantine_when_none_then_silent(provenance):
+    assert wording.quarantine(provenance) == ()
 
 
 def test_sentences_when_one_is_above_then_named_with_its_interval(report):
