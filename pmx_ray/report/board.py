@@ -232,10 +232,11 @@ def _ranged(rows: pd.DataFrame, name: str) -> list[Markup]:
         typeset.percent if fraction else lambda value: typeset.fixed(value, 2)
     )
     cells = []
-    for value, low, high in zip(rows[name], rows[f"{name}_low"], rows[f"{name}_high"], strict=True):
+    texts = comparable(map(write, rows[name]), rows)
+    for text, low, high in zip(texts, rows[f"{name}_low"], rows[f"{name}_high"], strict=True):
         known = not (np.isnan(low) or np.isnan(high))
         ends = f"[{write(low).removesuffix('%')}, {write(high).removesuffix('%')}]" if known else ""
-        cells.append(tag("td", write(value), _range(ends)))
+        cells.append(tag("td", text, _range(ends)))
     return cells
 
 

@@ -221,6 +221,7 @@ def test_page_when_incomplete_then_row_is_marked_and_losses_are_in_parentheses(m
     assert len(rows) == 4  # two tables at two steps
     assert "incomplete: 30 cells" in page.text
     assert "(0.00100" in page.text
+    assert "(51.3%)" in page.text
     assert "in parentheses: incomplete" in page.text
 
 
