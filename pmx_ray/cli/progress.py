@@ -16,7 +16,7 @@ LINE_EVERY_S = 10.0
 """Seconds between lines where there is no terminal."""
 
 
-MIN_SHARE = 0.05
+MIN_SHARE = 0.2
 """Share of the predicted work that must be done before the time left is worth a guess."""
 
 
