@@ -47,7 +47,7 @@ def test_settings_when_the_source_is_named_then_its_own_class() -> None:
             {"source": "bundled", "start": "2020-01-02", "end": "2020-01-01"},
             "start was 2020-01-02; it must be on or before end",
         ),
-        ({"source": "bundled", "tickers": [True]}, "valid string"),  # ON, read by YAML
+        ({"source": "bundled", "tickers": [True]}, "must be text"),  # ON, read by YAML
     ],
 )
 def test_settings_when_wrong_then_one_line_that_says_where(
