@@ -1,8 +1,6 @@
 """A panel on disk: one Parquet file that gives back the same bits."""
 
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +10,8 @@ import pyarrow.parquet as pq
 
 from pmx_ray._typing import DateArray
 from pmx_ray.data.panel import FIELDS, Panel
-from pmx_ray.errors import DataError, LakeError
+from pmx_ray.errors import DataError
+from pmx_ray.lake import FolderStore
 from pmx_ray.provenance import canonical_json
 
 SNAPSHOT_KEY = b"pmx_panel"
@@ -45,13 +44,7 @@ def save_panel(panel: Panel, path: Path) -> None:
         write_statistics=["ticker", "date"],
         store_schema=True,
     )
-    try:
-        _replace(path, buffer.getvalue())
-    except OSError as error:
-        raise LakeError(
-            f"{path}: the panel cannot be written: {error.strerror}; "
-            "check the disk and the folder's permissions"
-        ) from None
+    FolderStore(path.parent).replace(path.name, buffer.getvalue().to_pybytes())
 
 
 def load_saved_panel(path: Path) -> Panel:
@@ -148,24 +141,3 @@ def _panel(table: pa.Table, head: dict[str, Any], path: Path) -> Panel:
         gap=matrix("gap"),
         groups=None if head["groups"] is None else tuple(head["groups"]),
     )
-
-
-def _replace(path: Path, content: pa.Buffer) -> None:
-    """Put ``content`` at ``path`` so that a reader sees the old file or the new one."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    written = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        written.chmod(0o644)  # mkstemp makes it private
-        written.replace(path)
-    except BaseException:
-        written.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
