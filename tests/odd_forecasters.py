@@ -105,3 +105,23 @@ class Peeking(Odd):
             quantiles=np.zeros((*shape[:2], len(QUANTILE_LEVELS), shape[2])),
             status=np.full(shape[:2], "ok"),
         )
+
+
+@register("batched", settings=NoSettings, version="1", summary="a kernel over many tickers at once")
+class Batched(Odd):
+    """Mean of each ticker's own returns plus a draw; cannot take ticker B."""
+
+    def forecast_folds(self, panel: Panel, plan: FoldPlan, rng_at: RngAt) -> ForecastBatch:
+        if "B" in panel.tickers:
+            raise ZeroDivisionError("planted in B")
+        shape = (len(plan), panel.n_tickers, len(plan.steps))
+        mean = np.empty(shape)
+        for fold in range(len(plan)):
+            returns = np.diff(np.log(plan.training(panel, fold).close), axis=1)
+            mean[fold] = (returns[:, -50:].mean(axis=1) + rng_at(fold).normal(0.0, 0.01))[:, None]
+        return ForecastBatch(
+            mean=mean,
+            variance=np.full(shape, 1e-4),
+            quantiles=np.zeros((*shape[:2], len(QUANTILE_LEVELS), shape[2])),
+            status=np.full(shape[:2], "ok"),
+        )

@@ -2,13 +2,15 @@
 
 import hashlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pmx_ray._typing import FloatArray
+from pmx_ray._typing import FloatArray, IntArray
 from pmx_ray.data.panel import Panel
 from pmx_ray.folds import FoldPlan
 from pmx_ray.forecasters.batch import ForecastBatch
@@ -49,7 +51,7 @@ def realized(panel: Panel, plan: FoldPlan) -> tuple[FloatArray, FloatArray]:
 
     Returns
     -------
-    actual, realized_variance : ndarray of shape (F, M, H)
+    actual, realized_variance : ndarray of shape (M, F, H)
         Decimal and decimal squared; NaN where a price of the stretch is missing (``actual`` needs
         only its two ends).
     """
@@ -60,7 +62,7 @@ def realized(panel: Panel, plan: FoldPlan) -> tuple[FloatArray, FloatArray]:
     actual = log_close[:, ends] - log_close[:, plan.cutoff, None]  # (M, F, H)
     ahead = plan.cutoff[:, None] + np.arange(1, steps[-1] + 1)  # (F, h)
     variance = np.cumsum(squared[:, ahead], axis=2)[:, :, steps - 1]
-    return actual.transpose(1, 0, 2), variance.transpose(1, 0, 2)
+    return actual, variance
 
 
 def build_frame(spec_id: str, panel: Panel, plan: FoldPlan, batch: ForecastBatch) -> pa.Table:
@@ -78,41 +80,74 @@ def build_frame(spec_id: str, panel: Panel, plan: FoldPlan, batch: ForecastBatch
         Outcomes, (F, M, H).
     """
     n_folds, n_tickers, n_steps = batch.mean.shape
-    size = n_folds * n_tickers * n_steps
+    shape = n_tickers, n_folds, n_steps  # the order of rows within a split
+    order = _rows_by_split(plan.split, shape)
     actual, variance = realized(panel, plan)
-    cutoffs = panel.sessions[plan.cutoff]
     times = panel.sessions[plan.cutoff[:, None] + np.array(plan.steps)]  # (F, H)
-    reasons = np.full((n_folds, n_tickers), None, dtype=object)
-    for position, reason in batch.reasons.items():
-        reasons[position] = reason
 
-    def cells(values: FloatArray) -> pa.Array:  # (F, M, H) to rows, NaN to null
-        return pa.array(values.ravel(), from_pandas=True)
+    def rows(values: npt.NDArray[Any], axes: str) -> npt.NDArray[Any]:
+        """Repeat values over the axes they lack, of (m) ticker, (f) fold and (h) step."""
+        lacking = [n for n, axis in enumerate("mfh") if axis not in axes]
+        whole = np.broadcast_to(np.expand_dims(values, lacking), shape).reshape(-1)
+        return whole if order is None else whole[order]
 
-    def each(values: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:  # broadcast to rows
-        shape = [n if axis in axes else 1 for axis, n in enumerate((n_folds, n_tickers, n_steps))]
-        return np.broadcast_to(values.reshape(shape), (n_folds, n_tickers, n_steps)).ravel()
+    def text(words: Sequence[str | None], codes: IntArray, axes: str) -> pa.Array:
+        if len(words) == 1:
+            return pa.repeat(pa.scalar(words[0], pa.string()), batch.mean.size)
+        return pa.array(words, pa.string()).take(pa.array(rows(codes, axes)))
 
-    columns: dict[str, pa.Array] = {
-        "spec": pa.repeat(spec_id, size),
-        "split": pa.array(each(plan.split, (0,)), pa.int16()),
-        "ticker": pa.array(each(np.array(panel.tickers, dtype=object), (1,)), pa.string()),
-        "cutoff": pa.array(each(cutoffs, (0,)), pa.date32()),
-        "step": pa.array(each(np.array(plan.steps), (2,)), pa.int16()),
-        "time": pa.array(each(times, (0, 2)), pa.date32()),
-        "mean": cells(batch.mean),
-        "variance": cells(batch.variance),
+    numbers: dict[str, tuple[npt.NDArray[Any], str]] = {
+        "split": (plan.split, "f"),
+        "cutoff": (panel.sessions[plan.cutoff], "f"),
+        "step": (np.array(plan.steps), "h"),
+        "time": (times, "fh"),
+        "mean": (batch.mean.transpose(1, 0, 2), "mfh"),
+        "variance": (batch.variance.transpose(1, 0, 2), "mfh"),
         **{
-            name: cells(np.ascontiguousarray(batch.quantiles[:, :, q]))
+            name: (batch.quantiles[:, :, q].transpose(1, 0, 2), "mfh")
             for q, name in enumerate(QUANTILE_COLUMNS)
         },
-        "actual": cells(actual),
-        "realized_variance": cells(variance),
-        "status": pa.array(each(batch.status.astype(object), (0, 1)), pa.string()),
-        "reason": pa.array(each(reasons, (0, 1)), pa.string()),
-        "refit": pa.array(each(plan.refit, (0,)), pa.bool_()),
+        "actual": (actual, "mfh"),
+        "realized_variance": (variance, "mfh"),
+        "refit": (plan.refit, "f"),
     }
-    return canonical(pa.table(columns, schema=FRAME_SCHEMA))
+    columns = {
+        "spec": text([spec_id], np.zeros(1, np.int64), ""),
+        "ticker": text(panel.tickers, np.arange(n_tickers), "m"),
+        "status": text(*_coded(batch.status.T), "mf"),
+        "reason": text(*_reasons(batch), "mf"),
+        **{
+            name: pa.array(rows(*laid), FRAME_SCHEMA.field(name).type, from_pandas=True)
+            for name, laid in numbers.items()
+        },
+    }
+    return pa.table({name: columns[name] for name in FRAME_SCHEMA.names}, FRAME_SCHEMA)
+
+
+def _rows_by_split(split: IntArray, shape: tuple[int, int, int]) -> IntArray | None:
+    """Return the order that sorts rows laid as (ticker, fold, step) by split; None if they are."""
+    if (split == split[0]).all():
+        return None
+    rows = np.broadcast_to(split[:, None], shape).reshape(-1)
+    return np.argsort(rows, kind="stable")
+
+
+def _coded(status: npt.NDArray[np.str_]) -> tuple[list[str], IntArray]:
+    """Return the distinct statuses and, for each cell, which it has."""
+    if (status == status.flat[0]).all():  # nearly every block: all ok
+        return [str(status.flat[0])], np.zeros(status.shape, np.int64)
+    texts, codes = np.unique(status, return_inverse=True)
+    return texts.tolist(), codes.reshape(status.shape).astype(np.int64)
+
+
+def _reasons(batch: ForecastBatch) -> tuple[list[str | None], IntArray]:
+    """Return no reason and the distinct reasons, and which of them each (ticker, fold) has."""
+    texts = [None, *dict.fromkeys(batch.reasons.values())]
+    place = {text: n for n, text in enumerate(texts)}
+    codes = np.zeros(batch.status.T.shape, np.int64)
+    for (fold, ticker), reason in batch.reasons.items():
+        codes[ticker, fold] = place[reason]
+    return texts, codes
 
 
 def canonical(table: pa.Table) -> pa.Table:

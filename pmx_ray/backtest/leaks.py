@@ -8,7 +8,7 @@ import numpy as np
 
 from pmx_ray._typing import FloatArray
 from pmx_ray.backtest.blocks import scopes_of
-from pmx_ray.backtest.runner import forecast_scope
+from pmx_ray.backtest.runner import forecast_scopes
 from pmx_ray.data.panel import FIELDS, Panel
 from pmx_ray.errors import SettingsError
 from pmx_ray.folds import FoldPlan
@@ -100,13 +100,13 @@ def overwrite_after(panel: Panel, cutoff: int, *, rng: np.random.Generator) -> P
 def _leaks(
     panel: Panel, noisy: dict[int, Panel], plan: FoldPlan, spec: ForecasterSpec
 ) -> Iterator[Leak]:
-    for scope in scopes_of(spec, panel):
-        clean = forecast_scope(panel.select(scope), plan, spec, seed=0)
-        for fold, changed in noisy.items():
-            again = forecast_scope(changed.select(scope), plan, spec, seed=0)
-            for m, ticker in enumerate(scope):
-                if _bits(clean, fold, m) != _bits(again, fold, m):
-                    yield Leak(spec.label, ticker, str(panel.sessions[plan.cutoff[fold]]))
+    scopes = scopes_of(spec, panel)
+    clean = forecast_scopes(panel, plan, spec, scopes=scopes, seed=0)
+    for fold, changed in noisy.items():
+        again = forecast_scopes(changed, plan, spec, scopes=scopes, seed=0)
+        for m, ticker in enumerate(panel.tickers):
+            if _bits(clean, fold, m) != _bits(again, fold, m):
+                yield Leak(spec.label, ticker, str(panel.sessions[plan.cutoff[fold]]))
 
 
 def _bits(batch: ForecastBatch, fold: int, ticker: int) -> tuple[bytes, ...]:

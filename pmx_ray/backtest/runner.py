@@ -8,11 +8,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from threadpoolctl import threadpool_limits
 
-from pmx_ray.backtest.blocks import WorkBlock
-from pmx_ray.backtest.frame import build_frame, canonical
+from pmx_ray.backtest.blocks import Scopes, WorkBlock
+from pmx_ray.backtest.frame import build_frame
 from pmx_ray.data.panel import Panel
 from pmx_ray.folds import FoldPlan
-from pmx_ray.forecasters.batch import ForecastBatch, forecast_folds
+from pmx_ray.forecasters.batch import (
+    BatchedForecaster,
+    ForecastBatch,
+    RngAt,
+    forecast_folds,
+)
 from pmx_ray.forecasters.protocol import QUANTILE_LEVELS, Status
 from pmx_ray.forecasters.registry import ForecasterSpec
 
@@ -38,33 +43,62 @@ def run_block(panel: Panel, plan: FoldPlan, block: WorkBlock) -> pa.Table:
         Rows of ``FRAME_SCHEMA``, canonically sorted; a failed fit is a row with a status.
     """
     folds, first = _own_folds(plan, block)
+    prices = panel.select(block.tickers).window(first, first + folds.last_read + 1)
     seen = int(max(folds.train_stop.max(), folds.cutoff.max() + 1))
-    parts = []
-    for scope in block.scopes:
-        prices = panel.select(scope).window(first, first + folds.last_read + 1)
-        batch = forecast_scope(prices.window(0, seen), folds, block.spec, seed=block.seed)
-        parts.append(build_frame(block.spec.id, prices, folds, batch))
-    return canonical(pa.concat_tables(parts))
+    batch = forecast_scopes(
+        prices.window(0, seen), folds, block.spec, scopes=block.scopes, seed=block.seed
+    )
+    return build_frame(block.spec.id, prices, folds, batch)
 
 
-def forecast_scope(
-    prices: Panel, folds: FoldPlan, spec: ForecasterSpec, *, seed: int
+def forecast_scopes(
+    prices: Panel, folds: FoldPlan, spec: ForecasterSpec, *, scopes: Scopes, seed: int
 ) -> ForecastBatch:
-    """Return the forecasts of ``spec`` for the tickers of one scope.
+    """Return the forecasts of ``spec`` for every ticker of ``prices``, in the panel's order.
 
-    Numerical libraries are held to one thread, so that sums are taken in one order. Each fit draws
-    from a generator seeded with (seed, spec, tickers, last train session, split) and nothing else.
+    A batched forecaster of scope ``ticker`` gets all tickers in one call; any other is called scope
+    by scope. Numerical libraries are held to one thread, so that sums are taken in one order. Each
+    fit draws from a generator seeded with (seed, spec, tickers of the scope, last train session,
+    split) and nothing else; in a call for many scopes without the tickers, since where a block was
+    cut must not matter.
+
+    Parameters
+    ----------
+    prices : Panel
+        The tickers of ``scopes``, up to the last session that a fold sees.
+    folds : FoldPlan
+        Folds over the panel's sessions.
+    spec : ForecasterSpec
+        What is fitted.
+    scopes : tuple of tuple of str
+        Tickers by what is fitted jointly.
+    seed : int
+        Root of every generator.
     """
+    forecaster, fixed = spec.build(), f"{seed}|{spec.id}"
+    with threadpool_limits(1), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # libraries warn of what the status column reports
+        if forecaster.scope == "ticker" and isinstance(forecaster, BatchedForecaster):
+            return forecast_folds(forecaster, prices, folds, _generators(fixed, (), prices, folds))
+        batches = []
+        for scope in scopes:
+            part = prices if scope == prices.tickers else prices.select(scope)
+            rng_at = _generators(fixed, part.tickers, part, folds)
+            batches.append(forecast_folds(forecaster, part, folds, rng_at))
+    row_of = {ticker: n for n, ticker in enumerate(t for scope in scopes for t in scope)}
+    return ForecastBatch.beside(batches).taken([row_of[ticker] for ticker in prices.tickers])
+
+
+def _generators(fixed: str, tickers: tuple[str, ...], prices: Panel, folds: FoldPlan) -> RngAt:
+    """Return the function from a fold to the generator of the fit that serves it."""
 
     def rng_at(fold: int) -> np.random.Generator:
         last = prices.sessions[int(folds.train_stop[fold]) - 1]
-        key = f"{seed}|{spec.id}|{prices.tickers}|{last}|{folds.split[fold]}"
+        key = f"{fixed}|{tickers}|{last}|{folds.split[fold]}"
         digest = hashlib.sha256(key.encode()).digest()
         return np.random.default_rng(int.from_bytes(digest[:16], "little"))
 
-    with threadpool_limits(1), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # libraries warn of what the status column reports
-        return forecast_folds(spec.build(), prices, folds, rng_at)
+    return rng_at
 
 
 def failed_block(

@@ -6,8 +6,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 
-from pmx_ray._typing import BoolArray, DateArray, FloatArray, frozen
+from pmx_ray._typing import BoolArray, DateArray, FloatArray, S, frozen
 from pmx_ray.errors import DataError
 from pmx_ray.provenance import canonical_json, sha256_hex
 
@@ -136,6 +137,8 @@ class Panel:
         missing = [ticker for ticker in tickers if ticker not in position]
         if missing:
             raise DataError(f"ticker {missing[0]} is not in the panel of {self.n_tickers} tickers")
+        if not tickers:
+            raise DataError("a panel needs at least one ticker")
         rows = sorted(position[ticker] for ticker in set(tickers))
         groups = None if self.groups is None else tuple(self.groups[n] for n in rows)
         return self._take(rows, slice(None), tuple(self.tickers[n] for n in rows), groups)
@@ -167,21 +170,22 @@ class Panel:
         tickers: tuple[str, ...],
         groups: tuple[str, ...] | None,
     ) -> Self:
-        def cut(values: FloatArray | None) -> FloatArray | None:
-            return None if values is None else values[rows][:, columns]
+        """Return a part of the panel; a part of what was checked needs no second check."""
 
-        return replace(
-            self,
-            tickers=tickers,
-            sessions=self.sessions[columns],
-            close=self.close[rows][:, columns],
-            open=cut(self.open),
-            high=cut(self.high),
-            low=cut(self.low),
-            volume=cut(self.volume),
-            gap=None if self.gap is None else self.gap[rows][:, columns],
-            groups=groups,
-        )
+        def cut(values: npt.NDArray[S] | None) -> npt.NDArray[S] | None:
+            return None if values is None else frozen(values[rows, columns], values.dtype)
+
+        part = object.__new__(type(self))
+        changed: dict[str, Any] = {
+            "calendar": self.calendar,
+            "tickers": tickers,
+            "sessions": frozen(self.sessions[columns], self.sessions.dtype),
+            **{name: cut(getattr(self, name)) for name in ("close", *FIELDS, "gap")},
+            "groups": groups,
+        }
+        for name, value in changed.items():
+            object.__setattr__(part, name, value)
+        return part
 
 
 def observed_returns(history: Panel) -> FloatArray:

@@ -4,7 +4,7 @@ A forecaster may offer a ``forecast_folds`` of its own; where it does not, ``for
 walks the folds with fit, extend and forecast. Both forms give the same batch.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias, runtime_checkable
 
@@ -71,9 +71,40 @@ class ForecastBatch:
         bands = self.quantiles[ok]
         if not np.isfinite(bands).all() or (np.diff(bands, axis=1) < 0).any():
             raise DataError("a cell with the status ok needs finite quantiles that do not cross")
-        unknown = set(np.unique(self.status)) - set(Status)
+        unknown = set() if ok.all() else set(np.unique(self.status[~ok])) - set(Status)
         if unknown:
             raise DataError(f"status '{unknown.pop()}' is unknown; known: {', '.join(Status)}")
+
+    @classmethod
+    def beside(cls, batches: Sequence["ForecastBatch"]) -> "ForecastBatch":
+        """Return batches of the same folds and steps as one, their tickers side by side."""
+        if len(batches) == 1:
+            return batches[0]
+        columns = np.cumsum([0, *(batch.mean.shape[1] for batch in batches)]).tolist()
+        return cls(
+            np.concatenate([batch.mean for batch in batches], axis=1),
+            np.concatenate([batch.variance for batch in batches], axis=1),
+            np.concatenate([batch.quantiles for batch in batches], axis=1),
+            np.concatenate([batch.status for batch in batches], axis=1),
+            {
+                (fold, column + ticker): reason
+                for column, batch in zip(columns, batches, strict=False)
+                for (fold, ticker), reason in batch.reasons.items()
+            },
+        )
+
+    def taken(self, columns: Sequence[int]) -> "ForecastBatch":
+        """Return the batch of the tickers at ``columns``, in that order."""
+        if list(columns) == list(range(self.mean.shape[1])):
+            return self
+        place = {column: n for n, column in enumerate(columns)}
+        return ForecastBatch(
+            self.mean[:, columns],
+            self.variance[:, columns],
+            self.quantiles[:, columns],
+            self.status[:, columns],
+            {(f, place[m]): reason for (f, m), reason in self.reasons.items() if m in place},
+        )
 
 
 @runtime_checkable
@@ -81,7 +112,12 @@ class BatchedForecaster(Protocol):
     """A forecaster with a kernel that serves all folds of a plan in one call."""
 
     def forecast_folds(self, panel: Panel, plan: FoldPlan, rng_at: RngAt) -> ForecastBatch:
-        """Return what fit, extend and forecast would, fold by fold."""
+        """Return what fit, extend and forecast would, fold by fold.
+
+        A forecaster of scope ``ticker`` is handed the tickers of many scopes at once. It treats
+        each on its own: the bits of a ticker depend neither on which others stand beside it nor on
+        how many.
+        """
         ...
 
 
@@ -95,7 +131,8 @@ def forecast_folds(
     forecaster : Forecaster
         If it is a ``BatchedForecaster``, its own kernel serves.
     panel : Panel
-        The tickers of one scope.
+        The tickers of one scope; of any number of scopes if it is a ``BatchedForecaster`` of
+        scope ``ticker``.
     plan : FoldPlan
         Folds over the panel's sessions.
     rng_at : callable
@@ -117,6 +154,10 @@ def _all_at_once(
     except MACHINE_ERRORS:
         raise
     except Exception as error:  # noqa: BLE001 - becomes rows that name ticker, spec and cutoff
+        if panel.n_tickers > 1 and getattr(forecaster, "scope", None) == "ticker":
+            # One ticker's defect must not cost the others that share its block.
+            alone = (panel.select((ticker,)) for ticker in panel.tickers)
+            return ForecastBatch.beside([_all_at_once(forecaster, p, plan, rng_at) for p in alone])
         row = (_defect("forecast_folds", error),) * panel.n_tickers
         return gather([row] * len(plan), plan.steps, panel.n_tickers)
     return batch

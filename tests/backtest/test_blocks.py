@@ -3,10 +3,12 @@ from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from conftest import walk
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from odd_forecasters import Peeking
 
 from pmx_ray.backtest import blocks as blocks_module
 from pmx_ray.backtest.blocks import BlockSize, WorkBlock, plan_blocks
@@ -209,6 +211,59 @@ def test_run_when_one_ticker_raises_then_only_its_cells_fail(panel: Panel, plan:
     assert {row["ticker"] for row in failed} == {"B"}
     assert {row["reason"] for row in failed} == {"fit raised ZeroDivisionError: planted in B"}
     assert len(failed) == n_failed(table) == len(plan) * 2
+
+
+def rows_by_key(panel: Panel, plan: FoldPlan, spec: ForecasterSpec, size: BlockSize) -> pa.Table:
+    blocks = every_block(panel, plan, specs=(spec,), size=size)
+    return canonical(pa.concat_tables([run_block(panel, plan, block) for block in blocks]))
+
+
+@pytest.mark.parametrize("size", [BlockSize(1, 1), BlockSize(5, 2), BlockSize(100, 100)])
+def test_batched_when_blocks_are_cut_otherwise_then_the_same_bytes(
+    panel: Panel, plan: FoldPlan, size: BlockSize
+) -> None:
+    """A kernel is handed many tickers at once; one that raises must not cost the others."""
+    spec = ForecasterSpec.parse({"name": "batched"})
+    table = rows_by_key(panel, plan, spec, size)
+    assert table.equals(rows_by_key(panel, plan, spec, AUTOMATIC))
+    status = {
+        ticker: set(table.filter(pc.equal(table["ticker"], ticker))["status"].to_pylist())
+        for ticker in panel.tickers
+    }
+    assert status == {"A": {"ok"}, "B": {"error"}, "C": {"ok"}}
+
+
+def test_batched_when_a_ticker_sees_its_neighbours_then_cuts_show_it(
+    panel: Panel, plan: FoldPlan
+) -> None:
+    """The test above can fail: this kernel takes a mean over all tickers that it is handed."""
+    spec = ForecasterSpec.parse({"name": "peeking"})
+    assert not rows_by_key(panel, plan, spec, BlockSize(tickers=1)).equals(
+        rows_by_key(panel, plan, spec, BlockSize(tickers=3))
+    )
+
+
+def test_batched_when_a_block_has_many_tickers_then_called_once(
+    panel: Panel, plan: FoldPlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = ForecasterSpec.parse({"name": "peeking"})
+    handed: list[tuple[str, ...]] = []
+    kernel = Peeking.forecast_folds
+    monkeypatch.setattr(
+        Peeking,
+        "forecast_folds",
+        lambda self, panel, *rest: handed.append(panel.tickers) or kernel(self, panel, *rest),
+    )
+    (block,) = every_block(panel, plan, specs=(spec,), size=BlockSize(100, 100))
+    run_block(panel, plan, block)
+    assert handed == [panel.tickers]
+
+
+def test_frame_when_groups_interleave_then_each_ticker_keeps_its_forecast(plan: FoldPlan) -> None:
+    panel = walk("ABCD", 240, groups=("x", "y", "x", "y"))
+    spec = ForecasterSpec.parse({"name": "samossa", "scope": "group"})
+    together = rows_by_key(panel, plan, spec, BlockSize(100, 100))
+    assert together.equals(rows_by_key(panel, plan, spec, BlockSize(100, 2)))
 
 
 def test_failed_block_when_quarantined_then_every_cell_has_the_reason(

@@ -1,6 +1,7 @@
 import numpy as np
 import pyarrow as pa
 import pytest
+from conftest import walk
 
 from pmx_ray.backtest.frame import (
     FRAME_SCHEMA,
@@ -62,6 +63,35 @@ def test_frame_when_built_then_schema_key_order_and_times(small: tuple[Panel, Fo
     )
     assert first["q50"] == pytest.approx(0.01)
     assert first["q95"] == pytest.approx(0.01 + 1.6448536269514722 * 0.01)  # z(0.95)
+
+
+def test_frame_when_splits_share_cutoffs_then_in_canonical_order() -> None:
+    panel = walk("ABC", 240)
+    settings = FoldSettings(kind="combinatorial", input_size=30, step_size=9, steps=(1, 5))
+    plan = build_folds(panel.sessions, settings)
+    assert plan.split.max() > 1
+    rng = np.random.default_rng(0)
+    outcomes = [
+        tuple(
+            Failure(Status.EXPLOSIVE, f"no {fold % 3}")
+            if rng.random() < 0.2
+            else Forecast(rng.normal(size=2), np.array([1.0, 2.0]))
+            for _ in panel.tickers
+        )
+        for fold in range(len(plan))
+    ]
+    table = build_frame("spec", panel, plan, gather(outcomes, plan.steps, 3))
+    assert table.equals(canonical(table))
+    rows = {(r["split"], r["cutoff"], r["ticker"], r["step"]): r for r in table.to_pylist()}
+    assert len(rows) == len(table)
+    for fold, row in enumerate(outcomes):
+        cutoff = panel.sessions[plan.cutoff[fold]].item()
+        for ticker, outcome in zip(panel.tickers, row, strict=True):
+            found = rows[int(plan.split[fold]), cutoff, ticker, 5]
+            if isinstance(outcome, Forecast):
+                assert (found["mean"], found["reason"]) == (outcome.mean[1], None)
+            else:
+                assert (found["status"], found["reason"]) == ("explosive", outcome.reason)
 
 
 def test_frame_when_a_fit_failed_then_a_row_with_status_reason_and_nulls(
