@@ -128,13 +128,14 @@ def _as_json(settled: Settled) -> dict[str, Any]:
         "first": block.first,
         "stop": block.stop,
         "seed": block.seed,
-        "predicted_s": block.predicted_s,
         "receipt": None if settled.receipt is None else asdict(settled.receipt),
         "reason": settled.reason,
     }
 
 
 def _from_json(row: dict[str, Any], specs: dict[str, ForecasterSpec]) -> Settled:
+    written = row["receipt"]
+    receipt = None if written is None else Receipt.from_json(json.dumps(written).encode())
     block = WorkBlock(
         row["block"],
         specs[row["spec"]],
@@ -142,11 +143,10 @@ def _from_json(row: dict[str, Any], specs: dict[str, ForecasterSpec]) -> Settled
         int(row["first"]),
         int(row["stop"]),
         int(row["seed"]),
-        float(row["predicted_s"]),
+        0.0 if receipt is None else receipt.seconds,  # what was predicted does not matter any more
     )
-    if row["receipt"] is None:
+    if receipt is None:
         return Settled(block, None, None if row["reason"] is None else str(row["reason"]))
-    receipt = Receipt.from_json(json.dumps(row["receipt"]).encode())
     if receipt.block_id != block.id:
         raise ValueError(f"block {block.id} has the receipt of {receipt.block_id}")
     return Settled(block, receipt, row["reason"])

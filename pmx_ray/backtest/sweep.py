@@ -14,9 +14,16 @@ from typing import Any
 
 import pyarrow as pa
 
-from pmx_ray.backtest.blocks import BlockPlan, BlockSize, plan_blocks
+from pmx_ray.backtest.blocks import (
+    BlockPlan,
+    BlockSize,
+    WorkBlock,
+    plan_blocks,
+    registered_s,
+)
 from pmx_ray.backtest.executor import Settled
 from pmx_ray.backtest.frame import FRAME_SCHEMA, canonical
+from pmx_ray.backtest.pace import load_paces, save_paces
 from pmx_ray.backtest.receipts import (
     RECEIPTS,
     check_tiling,
@@ -181,6 +188,7 @@ def outline(sweep: Sweep, store: BlockStore) -> tuple[BlockPlan, dict[str, Recei
     execution = sweep.settings.execution
     size = BlockSize(execution.folds_per_block, execution.tickers_per_block)
     known = set(known_blocks(store))
+    paces = load_paces(store, [spec.id for spec in sweep.specs])
     while True:
         plan = plan_blocks(
             sweep.panel,
@@ -189,6 +197,7 @@ def outline(sweep: Sweep, store: BlockStore) -> tuple[BlockPlan, dict[str, Recei
             seed=sweep.settings.seed,
             size=size,
             known=known,
+            paces=paces,
         )
         receipts = load_receipts(store, [block.id for block in plan.done])
         whole = {name for name, receipt in receipts.items() if verify(store, receipt)}
@@ -196,6 +205,29 @@ def outline(sweep: Sweep, store: BlockStore) -> tuple[BlockPlan, dict[str, Recei
         if not torn:
             return plan, receipts
         known -= torn
+
+
+def keep_cut(store: BlockStore, blocks: Sequence[WorkBlock]) -> None:
+    """Note in the lake how the blocks of each spec are cut, so that any later plan finds them."""
+    of_spec: dict[str, list[WorkBlock]] = {}
+    for block in blocks:
+        of_spec.setdefault(block.spec.id, []).append(block)
+    paces = load_paces(store, of_spec)
+    for name, own in of_spec.items():
+        width = max(len(block.scopes) for block in own)  # the last chunk may be narrower
+        paces[name] = paces[name].cut(width=width, folds=max(b.stop - b.first for b in own))
+    save_paces(store, paces)
+
+
+def learn_pace(sweep: Sweep, store: BlockStore, settled: Sequence[Settled]) -> None:
+    """Note in the lake what blocks took, by their receipts; the next plan sizes blocks by it."""
+    seen: dict[str, list[tuple[float, float]]] = {}
+    for row in sorted(settled, key=lambda row: row.block.id):
+        if row.receipt is not None:
+            pair = registered_s(row.block, sweep.plan), row.receipt.seconds
+            seen.setdefault(row.block.spec.id, []).append(pair)
+    paces = load_paces(store, seen)
+    save_paces(store, {name: paces[name].after(pairs) for name, pairs in seen.items()})
 
 
 def save_receipts(sweep: Sweep, settled: Sequence[Settled]) -> None:

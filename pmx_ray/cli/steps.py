@@ -41,6 +41,9 @@ Outline: TypeAlias = tuple[BlockPlan, dict[str, Receipt]]
 IN_PROCESS = "in-process"
 """The address that means: no Ray at all."""
 
+SMALL_S = 5.0
+"""Predicted seconds of one core below which a plan is over before Ray has started."""
+
 
 @dataclass(frozen=True, slots=True)
 class Voice:
@@ -132,9 +135,17 @@ def run_step(
     store.remove_orphans()
     plan, receipts = outline or folder_of.outline(sweep, store)
     settled = [Settled(block, receipts[block.id]) for block in plan.done]
+    seconds = sum(block.predicted_s for block in plan.todo)
     if plan.todo:
         _check_devices(plan, sweep.settings.execution)
-        seconds = sum(block.predicted_s for block in plan.todo)
+        folder_of.keep_cut(store, plan.blocks)
+        if address is None and _is_small(seconds, sweep.settings.execution):
+            address = IN_PROCESS
+            text = (
+                f"run: about {seconds:.1f} s of work, in this process; "
+                "--address local or execution.workers starts Ray"
+            )
+            voice.say("small", text, predicted_s=round(seconds, 2))
         progress = Progress(
             voice.console,
             total_blocks=len(plan.todo),
@@ -142,13 +153,20 @@ def run_step(
             as_json=voice.as_json,
         )
         with progress, _executor(sweep, store, plan.todo, address) as results:
-            settled += progress.watch(results)
+            computed = list(progress.watch(results))
+        folder_of.learn_pace(sweep, store, computed)
+        settled += computed
     elif not voice.as_json:
         voice.say("run", f"run: all {len(plan.done)} blocks are in the lake; no fit")
     folder_of.save_receipts(sweep, settled)
     if voice.as_json:
         voice.say("run", "", blocks=len(plan.todo), reused=len(plan.done))
     return folder_of.load_settled(sweep)
+
+
+def _is_small(seconds: float, execution: ExecutionSettings) -> bool:
+    """Return whether a plan is not worth a cluster; settings that ask for workers get them."""
+    return seconds < SMALL_S and execution.workers is None and execution.gpu_workers == 0
 
 
 def _check_devices(plan: BlockPlan, execution: ExecutionSettings) -> None:

@@ -390,3 +390,10 @@ def test_json_when_run_twice_then_each_event_says_what_it_did(pmx: Pmx) -> None:
         lines = [json.loads(line) for line in pmx(*SWEEP, "--json").splitlines()]
         (run,) = [line for line in lines if line["event"] == "run"]
         assert run == {"event": "run", "blocks": 4 - reused, "reused": reused}
+
+
+def test_sweep_when_it_is_small_then_in_this_process_and_it_says_so(pmx: Pmx) -> None:
+    """No address is given; Ray would take longer to start than the work takes."""
+    out = pmx("sweep", "sweep.yaml")
+    assert "in this process; --address local or execution.workers starts Ray" in out
+    assert "small" not in pmx(*SWEEP, "--json")  # asked for by name, and no block is left
