@@ -1,7 +1,11 @@
 """How a kernel is compiled: once, for float64, without the interpreter's lock, kept on disk."""
 
+import hashlib
+import os
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar, cast
+from functools import cache
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar, cast
 
 import numba
 
@@ -12,8 +16,40 @@ R = TypeVar("R")
 def compiled(function: Callable[P, R]) -> Callable[P, R]:
     """Return ``function`` compiled by numba on its first call, and from then on from the cache.
 
-    The cache lies beside the source where that is writable, else in the user's cache folder, or
-    where ``NUMBA_CACHE_DIR`` points; processes share it. Division by zero gives inf, as in NumPy.
+    Division by zero gives inf, as in NumPy. The cache is a folder a version of the kernels, in
+    ``NUMBA_CACHE_DIR`` or the user's cache folder; processes share it. Where no folder can be
+    written, every process compiles for itself.
     """
-    wrap = numba.njit(cache=True, nogil=True, error_model="numpy")
-    return cast("Callable[P, R]", wrap(function))
+    folder = _folder()
+    settings: Any = numba.config
+    before = settings.CACHE_DIR
+    settings.CACHE_DIR = str(folder or before)  # read once, while the function is wrapped
+    try:
+        wrap: Any = numba.njit(nogil=True, error_model="numpy", cache=folder is not None)
+        return cast("Callable[P, R]", wrap(function))
+    finally:
+        settings.CACHE_DIR = before
+
+
+@cache
+def _folder() -> Path | None:
+    """Return the cache of these very sources.
+
+    numba looks at the file of the outermost function alone, and would keep what was compiled from
+    an older version of a file that it calls into.
+    """
+    sources = sorted(Path(__file__).parent.glob("*.py"))
+    digest = hashlib.sha256(b"\0".join(source.read_bytes() for source in sources)).hexdigest()
+    root = os.environ.get("NUMBA_CACHE_DIR")
+    base = Path(root) if root else _user_cache() / "pmx-ray"
+    folder = base / f"kernels-{digest[:16]}"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError:
+        return None
+    return folder if os.access(folder, os.W_OK) else None
+
+
+def _user_cache() -> Path:
+    given = os.environ.get("XDG_CACHE_HOME")
+    return Path(given) if given else Path.home() / ".cache"

@@ -58,6 +58,11 @@ class _MaskModel(models.PrimitiveModel):
         super().__init__(manager, compiled_type, _BITS)
 
 
+def _intrinsic(function: Callable[..., Any]) -> Any:
+    """Return what compiled code calls: without the typing context that its definition takes."""
+    return intrinsic(function)
+
+
 def _constant(value: float) -> ir.Constant:
     return ir.Constant(_DOUBLES, [value] * WIDTH)
 
@@ -168,7 +173,7 @@ def _pointer(context: Any, builder: Any, signature: Any, args: Any) -> Any:
     return builder.bitcast(builder.gep(array.data, [first]), _DOUBLES.as_pointer())
 
 
-@intrinsic
+@_intrinsic
 def load(_typing: Any, array: Any, row: Any) -> Any:
     """Return row ``row`` of a C-contiguous float64 array whose last axis has ``WIDTH`` entries.
 
@@ -181,7 +186,7 @@ def load(_typing: Any, array: Any, row: Any) -> Any:
     return _lanes(array, row), emit
 
 
-@intrinsic
+@_intrinsic
 def store(_typing: Any, array: Any, row: Any, value: Any) -> Any:
     """Write ``value`` to row ``row``, counted as ``load`` does; a number goes to every lane."""
 
@@ -193,7 +198,7 @@ def store(_typing: Any, array: Any, row: Any, value: Any) -> Any:
     return types.none(array, row, value), emit
 
 
-@intrinsic
+@_intrinsic
 def spread(_typing: Any, value: Any) -> Any:
     """Return a number in every lane."""
 
@@ -203,7 +208,7 @@ def spread(_typing: Any, value: Any) -> Any:
     return _lanes(value), emit
 
 
-@intrinsic
+@_intrinsic
 def where(_typing: Any, mask: Any, chosen: Any, other: Any) -> Any:
     """Return ``chosen`` in the lanes of ``mask``, and ``other`` elsewhere."""
 
@@ -217,7 +222,7 @@ def where(_typing: Any, mask: Any, chosen: Any, other: Any) -> Any:
     return _lanes(mask, chosen, other), emit
 
 
-@intrinsic
+@_intrinsic
 def any_lane(_typing: Any, mask: Any) -> Any:
     """Return whether a lane of ``mask`` is true."""
 
@@ -240,13 +245,13 @@ def _of_llvm(name: str) -> Any:
         return _lanes(value), emit
 
     function.__name__ = name
-    return intrinsic(function)
+    return _intrinsic(function)
 
 
 sqrt, log, absolute = _of_llvm("sqrt"), _of_llvm("log"), _of_llvm("fabs")
 
 
-@intrinsic
+@_intrinsic
 def exponent(_typing: Any, value: Any) -> Any:
     """Return the binary exponent of each lane, ``floor(log2(value))``; normal values > 0."""
 
@@ -260,7 +265,7 @@ def exponent(_typing: Any, value: Any) -> Any:
     return _lanes(value), emit
 
 
-@intrinsic
+@_intrinsic
 def mantissa(_typing: Any, value: Any) -> Any:
     """Return ``value / 2**exponent(value)``, in [1, 2); normal values > 0.
 

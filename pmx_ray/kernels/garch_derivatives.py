@@ -1,0 +1,379 @@
+"""Log-likelihood, gradient and Hessian of a GARCH model in one pass, eight windows at a time.
+
+Each derivative of s(t) is an input filtered by ``1 / (1 - beta_1 B - beta_2 B^2)``, like s itself.
+
+References
+----------
+Fiorentini, Calzolari and Panattoni (1996), Journal of Applied Econometrics 11, 399-417.
+"""
+
+from typing import Any
+
+from pmx_ray._typing import FloatArray
+from pmx_ray.kernels.compiling import compiled
+from pmx_ray.kernels.garch_likelihood import BACK, LOG_2, LOG_2_PI, ROWS, Form, student_constant
+from pmx_ray.kernels.lanes import exponent, load, log, mantissa, spread, store, where
+from pmx_ray.kernels.special import digamma, trigamma
+
+LOGLIK = ROWS
+"""Row of a gradient that holds the log-likelihood."""
+
+BANK_ROWS = 72
+"""Rows of the bank of filters."""
+
+_BANKS = (0, 8, 16, 32, 48, 56, 64)  # where each kind of filter starts
+
+
+@compiled
+def derivatives(
+    y: FloatArray,
+    facts: FloatArray,
+    form: Form,
+    x: FloatArray,
+    gradient: FloatArray,
+    hessian: FloatArray,
+    bank: FloatArray,
+) -> None:
+    """Write gradient, lower Hessian and, after the gradient, the log-likelihood.
+
+    ``bank`` holds the filters: the first derivatives of s by parameter, their lag, the second
+    derivatives by parameter and beta, their lags, those by parameter and mean, their lag, and the
+    coming inputs of the first.
+    """
+    at_alpha = form.mean + 1
+    at_delta = at_alpha + form.p
+    at_beta = at_delta + form.o
+    k = at_beta + form.q  # of the variance; nu comes after
+    first, lagged, second, second_lagged, meanwise, meanwise_lagged, inputs = _BANKS
+    mu = load(x, 0) if form.mean else spread(0.0)
+    omega, alpha, beta = load(x, form.mean), load(x, at_alpha), load(x, at_beta)
+    delta = load(x, at_delta) if form.o else alpha
+    alpha_2 = load(x, at_alpha + 1) if form.p > 1 else spread(0.0)
+    beta_2 = load(x, at_beta + 1) if form.q > 1 else spread(0.0)
+    nu = load(x, k) if form.student else spread(3.0)
+    width = 1.0 / (nu - 2.0)
+    power = 0.5 * (nu + 1.0)
+    back = load(facts, BACK)
+    for row in range(len(bank)):
+        store(bank, row, 0.0)
+    for i in range(ROWS):
+        store(gradient, i, 0.0)
+        for j in range(ROWS):
+            store(hessian, i * ROWS + j, 0.0)
+    # Before the window squares and variances are the backcast, and do not depend on parameters.
+    store(bank, first + form.mean, 1.0)
+    store(bank, first + at_alpha, (0.5 if form.o else 1.0) * back)
+    if form.p > 1:
+        store(bank, first + at_alpha + 1, back)
+    if form.o:
+        store(bank, first + at_delta, 0.5 * back)
+    for j in range(form.q):
+        store(bank, first + at_beta + j, back)
+    s = omega + (0.5 * (alpha + delta) + alpha_2 + beta + beta_2) * back
+    s_before, e_before, square_before = back, spread(0.0), back
+    product, powers = spread(1.0), spread(0.0)
+    tails, tail_powers, total = spread(1.0), spread(0.0), spread(0.0)
+    by_nu, by_nu_twice = spread(0.0), spread(0.0)
+    by_mean, by_mean_twice = spread(0.0), spread(0.0)
+    s_mean_twice, s_mean_twice_before = spread(0.0), spread(0.0)
+    n = len(y)
+    for t in range(n):
+        e = load(y, t) - mu
+        square = e * e
+        product = product * s
+        # Derivatives of the log density by s, s twice, e, e twice, and both.
+        if form.student:
+            stretched = s + square * width
+            tails = tails * stretched
+            quotient = 1.0 / (s * stretched)
+            inverse = quotient * stretched
+            shrink = quotient * s * s
+            share = square * width * quotient * s
+            by_s = (power * share - 0.5) * inverse
+            by_s_twice = (0.5 - power * share * (1.0 + shrink)) * inverse * inverse
+            slope = 2.0 * power * width * inverse * shrink
+            by_e = -slope * e
+            by_e_twice = -slope * (shrink - share)
+            by_both = slope * e * inverse * shrink
+            nu_s = share * (0.5 - power * width * shrink) * inverse
+            nu_e = (2.0 * power * width * shrink - 1.0) * e * inverse * width * shrink
+            by_nu = by_nu + power * width * share
+            by_nu_twice = by_nu_twice + share * width * (1.0 - power * width * (1.0 + shrink))
+        else:
+            inverse = 1.0 / s
+            z = square * inverse
+            total = total + z
+            by_s = (0.5 * z - 0.5) * inverse
+            by_s_twice = (0.5 - z) * inverse * inverse
+            by_e = -e * inverse
+            by_e_twice = -inverse
+            by_both = e * inverse * inverse
+            nu_s = nu_e = by_s
+        if t & 15 == 15:
+            powers = powers + exponent(product)
+            product = mantissa(product)
+            if form.student:
+                tail_powers = tail_powers + exponent(tails)
+                tails = mantissa(tails)
+        for i in range(k):
+            d = load(bank, first + i)
+            store(gradient, i, load(gradient, i) + by_s * d)
+            weighted = by_s_twice * d
+            for j in range(i + 1):
+                at = i * ROWS + j
+                store(hessian, at, load(hessian, at) + weighted * load(bank, first + j))
+            if form.student:
+                at = k * ROWS + i
+                store(hessian, at, load(hessian, at) + nu_s * d)
+        for j in range(form.q):
+            for i in range(at_beta + j + 1):
+                at = (at_beta + j) * ROWS + i
+                curved = load(bank, second + j * ROWS + i)
+                store(hessian, at, load(hessian, at) + by_s * curved)
+        bad = e < 0.0
+        response = where(bad, delta, alpha)
+        if form.mean:
+            by_mean = by_mean - by_e
+            twice = by_s * s_mean_twice - 2.0 * by_both * load(bank, first) + by_e_twice
+            by_mean_twice = by_mean_twice + twice
+            for i in range(1, k):
+                at = i * ROWS
+                change = by_s * load(bank, meanwise + i) - by_both * load(bank, first + i)
+                store(hessian, at, load(hessian, at) + change)
+            if form.student:
+                at = k * ROWS
+                store(hessian, at, load(hessian, at) - nu_e)
+            coming = 2.0 * response + beta * s_mean_twice + beta_2 * s_mean_twice_before
+            if t > 0:
+                coming = coming + 2.0 * alpha_2
+            s_mean_twice_before, s_mean_twice = s_mean_twice, coming
+            for i in range(at_alpha, at_beta):
+                if i == at_delta and form.o:
+                    input_ = where(bad, -2.0 * e, 0.0)
+                elif i == at_alpha:
+                    input_ = where(bad, 0.0, -2.0 * e) if form.o else -2.0 * e
+                else:
+                    input_ = -2.0 * e_before
+                _filter(bank, meanwise + i, meanwise_lagged + i, input_, beta, beta_2, form.q)
+            store(bank, inputs, -2.0 * (response * e + alpha_2 * e_before))
+        for j in range(form.q):
+            for i in range(at_beta + j + 1):
+                # d/d beta_j of d_i is d_i j lags ago, and of beta_i times s also d_j i lags ago.
+                input_ = load(bank, (lagged if j else first) + i)
+                if i >= at_beta:
+                    lag = lagged if i > at_beta else first
+                    input_ = input_ + load(bank, lag + at_beta + j)
+                at = j * ROWS + i
+                _filter(bank, second + at, second_lagged + at, input_, beta, beta_2, form.q)
+        store(bank, inputs + form.mean, 1.0)
+        if form.o:
+            store(bank, inputs + at_alpha, where(bad, 0.0, square))
+            store(bank, inputs + at_delta, where(bad, square, 0.0))
+        else:
+            store(bank, inputs + at_alpha, square)
+        if form.p > 1:
+            store(bank, inputs + at_alpha + 1, square_before)
+        store(bank, inputs + at_beta, s)
+        if form.q > 1:
+            store(bank, inputs + at_beta + 1, s_before)
+        for i in range(k):
+            input_ = load(bank, inputs + i)
+            _filter(bank, first + i, lagged + i, input_, beta, beta_2, form.q)
+        following = omega + response * square + alpha_2 * square_before
+        following = following + beta * s + beta_2 * s_before
+        e_before, square_before, s_before, s = e, square, s, following
+    if form.mean:
+        store(gradient, 0, load(gradient, 0) + by_mean)
+        store(hessian, 0, load(hessian, 0) + by_mean_twice)
+    log_product = powers * LOG_2 + log(product)
+    value = -0.5 * log_product
+    if form.student:
+        log_tails = tail_powers * LOG_2 + log(tails) - log_product
+        half = 0.5 * nu
+        constant = 0.5 * (digamma(half + 0.5) - digamma(half) - width)
+        curvature = 0.25 * (trigamma(half + 0.5) - trigamma(half)) + 0.5 * width * width
+        store(gradient, k, by_nu - 0.5 * log_tails + n * constant)
+        store(hessian, k * ROWS + k, by_nu_twice + n * curvature)
+        value = value - power * log_tails + n * student_constant(nu)
+    else:
+        value = value - 0.5 * (n * LOG_2_PI + total)
+    store(gradient, LOGLIK, value)
+
+
+@compiled
+def _filter(
+    bank: FloatArray, at: int, at_lag: int, value: Any, beta: Any, beta_2: Any, q: int
+) -> None:
+    """Step one filter of the bank."""
+    current = load(bank, at)
+    value = value + beta * current
+    if q > 1:
+        value = value + beta_2 * load(bank, at_lag)
+        store(bank, at_lag, current)
+    store(bank, at, value)
+
+
+@compiled
+def derivatives_of_one_lag(
+    y: FloatArray,
+    facts: FloatArray,
+    form: Form,
+    x: FloatArray,
+    gradient: FloatArray,
+    hessian: FloatArray,
+) -> None:
+    """Do what ``_derivatives`` does for p = q = 1, with every filter in a register."""
+    at_alpha = form.mean + 1
+    at_beta = at_alpha + 1 + form.o
+    mu = load(x, 0) if form.mean else spread(0.0)
+    omega, alpha, beta = load(x, form.mean), load(x, at_alpha), load(x, at_beta)
+    delta = load(x, at_beta - 1) if form.o else alpha
+    nu = load(x, at_beta + 1) if form.student else spread(3.0)
+    width = 1.0 / (nu - 2.0)
+    power = 0.5 * (nu + 1.0)
+    back = load(facts, BACK)
+    asymmetric = spread(float(form.o)) > 0.5
+    zero = spread(0.0)
+    # First derivatives of s by mu, omega, alpha, delta and beta; second ones with beta and mu.
+    d_m, d_o, d_a = zero, spread(1.0), where(asymmetric, 0.5 * back, back)
+    d_d, d_b = where(asymmetric, 0.5 * back, 0.0), back
+    d_mb = d_ob = d_ab = d_db = d_bb = d_mm = d_ma = d_md = zero
+    g_m = g_o = g_a = g_d = g_b = g_n = zero
+    h_mm = h_mo = h_ma = h_md = h_mb = h_mn = h_oo = h_oa = h_od = h_ob = h_on = zero
+    h_aa = h_ad = h_ab = h_an = h_dd = h_db = h_dn = h_bb = h_bn = h_nn = zero
+    s = omega + (0.5 * (alpha + delta) + beta) * back
+    product, powers = spread(1.0), zero
+    tails, tail_powers, total = spread(1.0), zero, zero
+    n = len(y)
+    for t in range(n):
+        e = load(y, t) - mu
+        square = e * e
+        product = product * s
+        if form.student:
+            stretched = s + square * width
+            tails = tails * stretched
+            quotient = 1.0 / (s * stretched)
+            inverse = quotient * stretched
+            shrink = quotient * s * s
+            share = square * width * quotient * s
+            by_s = (power * share - 0.5) * inverse
+            by_s_twice = (0.5 - power * share * (1.0 + shrink)) * inverse * inverse
+            slope = 2.0 * power * width * inverse * shrink
+            by_e = -slope * e
+            by_e_twice = -slope * (shrink - share)
+            by_both = slope * e * inverse * shrink
+            nu_s = share * (0.5 - power * width * shrink) * inverse
+            nu_e = (2.0 * power * width * shrink - 1.0) * e * inverse * width * shrink
+            g_n = g_n + power * width * share
+            h_nn = h_nn + share * width * (1.0 - power * width * (1.0 + shrink))
+            h_mn = h_mn + nu_s * d_m - nu_e
+            h_on = h_on + nu_s * d_o
+            h_an = h_an + nu_s * d_a
+            h_dn = h_dn + nu_s * d_d
+            h_bn = h_bn + nu_s * d_b
+        else:
+            inverse = 1.0 / s
+            z = square * inverse
+            total = total + z
+            by_s = (0.5 * z - 0.5) * inverse
+            by_s_twice = (0.5 - z) * inverse * inverse
+            by_e = -e * inverse
+            by_e_twice = -inverse
+            by_both = e * inverse * inverse
+        if t & 15 == 15:
+            powers = powers + exponent(product)
+            product = mantissa(product)
+            if form.student:
+                tail_powers = tail_powers + exponent(tails)
+                tails = mantissa(tails)
+        bad = (e < 0.0) & asymmetric
+        response = where(bad, delta, alpha)
+        g_o = g_o + by_s * d_o
+        g_a = g_a + by_s * d_a
+        g_b = g_b + by_s * d_b
+        if form.o:
+            g_d = g_d + by_s * d_d
+            weighted = by_s_twice * d_d
+            if form.mean:
+                h_md = h_md + weighted * d_m - by_both * d_d + by_s * d_md
+                d_md = where(bad, -2.0 * e, 0.0) + beta * d_md
+            h_od = h_od + weighted * d_o
+            h_ad = h_ad + weighted * d_a
+            h_dd = h_dd + weighted * d_d
+            h_db = h_db + weighted * d_b + by_s * d_db
+            d_db = d_d + beta * d_db
+            d_d = where(bad, square, 0.0) + beta * d_d
+        if form.mean:
+            g_m = g_m + by_s * d_m - by_e
+            weighted = by_s_twice * d_m - by_both
+            h_mm = h_mm + (weighted - by_both) * d_m + by_e_twice + by_s * d_mm
+            h_mo = h_mo + weighted * d_o
+            h_ma = h_ma + weighted * d_a + by_s * d_ma
+            h_mb = h_mb + weighted * d_b + by_s * d_mb
+            d_mm = 2.0 * response + beta * d_mm
+            d_ma = where(bad, 0.0, -2.0 * e) + beta * d_ma
+            d_mb = d_m + beta * d_mb
+            d_m = beta * d_m - 2.0 * response * e
+        weighted = by_s_twice * d_o
+        h_oo = h_oo + weighted * d_o
+        h_oa = h_oa + weighted * d_a
+        h_ob = h_ob + weighted * d_b + by_s * d_ob
+        weighted = by_s_twice * d_a
+        h_aa = h_aa + weighted * d_a
+        h_ab = h_ab + weighted * d_b + by_s * d_ab
+        h_bb = h_bb + by_s_twice * d_b * d_b + by_s * d_bb
+        d_ob = d_o + beta * d_ob
+        d_ab = d_a + beta * d_ab
+        d_bb = 2.0 * d_b + beta * d_bb
+        d_o = 1.0 + beta * d_o
+        d_a = where(bad, 0.0, square) + beta * d_a
+        d_b = s + beta * d_b
+        s = omega + response * square + beta * s
+    log_product = powers * LOG_2 + log(product)
+    value = -0.5 * log_product
+    if form.student:
+        log_tails = tail_powers * LOG_2 + log(tails) - log_product
+        half = 0.5 * nu
+        constant = 0.5 * (digamma(half + 0.5) - digamma(half) - width)
+        curvature = 0.25 * (trigamma(half + 0.5) - trigamma(half)) + 0.5 * width * width
+        g_n = g_n - 0.5 * log_tails + n * constant
+        h_nn = h_nn + n * curvature
+        value = value - power * log_tails + n * student_constant(nu)
+    else:
+        value = value - 0.5 * (n * LOG_2_PI + total)
+    store(gradient, LOGLIK, value)
+    at_omega, at_nu = form.mean, at_beta + 1
+    if form.mean:
+        store(gradient, 0, g_m)
+        store(hessian, 0, h_mm)
+        store(hessian, at_omega * ROWS, h_mo)
+        store(hessian, at_alpha * ROWS, h_ma)
+        store(hessian, at_beta * ROWS, h_mb)
+    store(gradient, at_omega, g_o)
+    store(gradient, at_alpha, g_a)
+    store(gradient, at_beta, g_b)
+    store(hessian, at_omega * ROWS + at_omega, h_oo)
+    store(hessian, at_alpha * ROWS + at_omega, h_oa)
+    store(hessian, at_alpha * ROWS + at_alpha, h_aa)
+    store(hessian, at_beta * ROWS + at_omega, h_ob)
+    store(hessian, at_beta * ROWS + at_alpha, h_ab)
+    store(hessian, at_beta * ROWS + at_beta, h_bb)
+    if form.o:
+        at_delta = at_beta - 1
+        store(gradient, at_delta, g_d)
+        store(hessian, at_delta * ROWS + at_omega, h_od)
+        store(hessian, at_delta * ROWS + at_alpha, h_ad)
+        store(hessian, at_delta * ROWS + at_delta, h_dd)
+        store(hessian, at_beta * ROWS + at_delta, h_db)
+        if form.mean:
+            store(hessian, at_delta * ROWS, h_md)
+        if form.student:
+            store(hessian, at_nu * ROWS + at_delta, h_dn)
+    if form.student:
+        store(gradient, at_nu, g_n)
+        store(hessian, at_nu * ROWS + at_omega, h_on)
+        store(hessian, at_nu * ROWS + at_alpha, h_an)
+        store(hessian, at_nu * ROWS + at_beta, h_bn)
+        store(hessian, at_nu * ROWS + at_nu, h_nn)
+        if form.mean:
+            store(hessian, at_nu * ROWS, h_mn)
