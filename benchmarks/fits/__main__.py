@@ -12,11 +12,11 @@ from collections.abc import Callable
 
 import structlog
 
-from benchmarks.fits import garch
+from benchmarks.fits import arima, garch
 from benchmarks.fits.section import Section, Size
 from benchmarks.measuring import Promise, conclude, one_core, options, print_table
 
-SECTIONS: tuple[Callable[[Size], Section], ...] = (garch.measure,)
+SECTIONS: tuple[Callable[[Size], Section], ...] = (garch.measure, arima.measure)
 
 
 def main() -> int:

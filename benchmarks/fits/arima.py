@@ -1,0 +1,307 @@
+"""ARIMA by exact maximum likelihood, and the search of its order: statsforecast, statsmodels and
+pmdarima against the kernel.
+
+All sides see the same log prices. Likelihoods are compared by one judge, the filter of
+statsmodels, with the variance at its optimum.
+"""
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, TypeVar, cast
+
+import numpy as np
+import pmdarima
+from statsmodels.tsa.statespace.sarimax import SARIMAX
+
+from benchmarks.fits.order_search import Found, every_fold, fit_order, held_orders
+from benchmarks.fits.peer_environment import Statsforecast, statsforecast
+from benchmarks.fits.section import ABSENT, Section, Size, speed_row
+from benchmarks.fits.windows import STEPS, demo_changes, demo_windows
+from benchmarks.measuring import Promise, Sample, cpu_seconds
+from pmx_ray._typing import FloatArray
+
+SAME = 1e-6
+"""Relative distance of two log-likelihoods that counts as none."""
+
+PROMISED_SHARE = 0.999
+"""Share of windows where ours is no worse than a peer's."""
+
+KEPT_FOLDS = 10
+"""Folds that share one search where it is amortised."""
+
+N_DRAWS, LEVEL = 2000, 0.95
+"""Bootstrap draws, and the share of them that an interval of a ratio of errors holds."""
+
+T = TypeVar("T")
+Peer = Mapping[str, object]
+
+
+class Order(NamedTuple):
+    """An order fitted to every window, and the promised ratios."""
+
+    p: int
+    q: int
+    over_statsforecast: float
+    over_sarimax: float
+
+    @property
+    def name(self) -> str:
+        """How it is called in tables."""
+        return f"ARIMA({self.p},1,{self.q})"
+
+
+ORDERS = (Order(1, 1, 80.0, 250.0), Order(2, 2, 80.0, 250.0))
+
+SEARCHES = {"every fold": (40.0, 250.0), f"every {KEPT_FOLDS}th fold": (150.0, 900.0)}
+"""Promised ratios over AutoARIMA and pmdarima, which search the same 16 models each fold."""
+
+
+def measure(size: Size) -> Section:
+    """Return ratios and agreement of given orders, of searched orders, and their errors."""
+    levels = demo_windows(size.pick(4, 25)) / 100.0
+    windows = levels.reshape(-1, levels.shape[2])
+    with warnings.catch_warnings(), statsforecast(windows) as peer:
+        warnings.simplefilter("ignore")
+        given = [_given(order, windows, peer, size) for order in ORDERS]
+        searched = _searched(levels, peer, size)
+    tables = {
+        "ARIMA, orders given: fit and 20 steps ahead, T = 1000": [r for g in given for r in g[0]],
+        f"ARIMA: log-likelihood no worse than the peer's by {SAME:g} (relative)": [
+            r for g in given for r in g[1]
+        ],
+        **searched[0],
+    }
+    promises = [p for g in given for p in g[2]] + searched[1]
+    return Section("arima", tables, promises, {k: list(v) for k, v in tables.items()})
+
+
+def _given(
+    order: Order, windows: FloatArray, peer: Statsforecast | None, size: Size
+) -> tuple[list[dict[str, object]], list[dict[str, object]], list[Promise]]:
+    """Return speed rows, agreement rows and promises of one order."""
+    few = _spread(len(windows), size.pick(8, 40))
+    fewer = _spread(len(windows), size.pick(2, 20))
+    asked = {"order": [order.p, 1, order.q], "stepwise": True, "steps": list(STEPS)}
+    ours_fit = lambda: fit_order(windows, order.p, order.q)  # noqa: E731 - timed
+    ours_fit()
+    sarimax_fit(windows[0], order)
+    ours, slow, theirs = _turns(
+        [
+            lambda: cpu_seconds(ours_fit),
+            lambda: cpu_seconds(lambda: [sarimax_fit(windows[n], order) for n in fewer]),
+            lambda: _seconds(peer, windows=few, **asked),
+        ],
+        size.turns,
+    )
+    rows = [
+        _speed(order.name, "statsforecast", theirs, len(few), ours, len(windows)),
+        _speed(order.name, "SARIMAX", slow, len(fewer), ours, len(windows)),
+    ]
+    judged = _spread(len(windows), size.pick(8, 500))
+    found = fit_order(windows[judged], order.p, order.q)
+    mine = [(ar, ma) for ar, ma in zip(found.ar, found.ma, strict=True)]
+    results = {"SARIMAX": [sarimax_fit(windows[n], order) for n in judged]}
+    if peer is not None:
+        answer = peer.ask(windows=judged, **asked)
+        results["statsforecast"] = [_coefficients(one) for one in _fits(answer)]
+    agreed = [
+        _agreement(order, windows[judged], mine, results[name], name) for name in sorted(results)
+    ]
+    promises = [
+        *_promised(f"{order.name}: times faster than", rows, order.over_statsforecast,
+                   order.over_sarimax, size),
+    ]  # fmt: skip
+    if not size.quick:
+        promises += [
+            Promise(f"{order.name}: share no worse than {row['peer']}",
+                    cast("float", row["ours no worse"]), PROMISED_SHARE, ">=")
+            for row in agreed
+        ]  # fmt: skip
+    return rows, agreed, promises
+
+
+def _searched(
+    levels: FloatArray, peer: Statsforecast | None, size: Size
+) -> tuple[dict[str, list[dict[str, object]]], list[Promise]]:
+    """Return tables and promises of the search of 16 models."""
+    windows = levels.reshape(-1, levels.shape[2])
+    few = _spread(len(windows), size.pick(3, 20))
+    fewest = _spread(len(windows), size.pick(1, 8))
+    grid = {"order": None, "stepwise": False, "steps": list(STEPS)}
+    step = {**grid, "stepwise": True}
+    every_fold(levels[:, :1])
+    pmdarima_search(windows[0], stepwise=True)
+    readings = _turns(
+        [
+            lambda: cpu_seconds(lambda: every_fold(levels)),
+            lambda: cpu_seconds(lambda: held_orders(levels, KEPT_FOLDS)),
+            lambda: _seconds(peer, windows=few, **grid),
+            lambda: _seconds(peer, windows=few, **step),
+            lambda: cpu_seconds(
+                lambda: [pmdarima_search(windows[n], stepwise=False) for n in fewest]
+            ),
+            lambda: cpu_seconds(
+                lambda: [pmdarima_search(windows[n], stepwise=True) for n in fewest]
+            ),
+        ],
+        size.pick(1, 3),
+    )
+    rows: list[dict[str, object]] = []
+    promises: list[Promise] = []
+    for ours, (what, promised) in zip(readings[:2], SEARCHES.items(), strict=True):
+        part = [
+            _speed(what, "AutoARIMA, 16 models", readings[2], len(few), ours, len(windows)),
+            _speed(what, "pmdarima, 16 models", readings[4], len(fewest), ours, len(windows)),
+            _speed(what, "AutoARIMA, stepwise", readings[3], len(few), ours, len(windows)),
+            _speed(what, "pmdarima, stepwise", readings[5], len(fewest), ours, len(windows)),
+        ]
+        promises += _promised(f"search {what}: times faster than", part[:2], *promised, size)
+        rows += part
+    tables = {"ARIMA, order searched, T = 1000": rows}
+    if peer is not None and not size.quick:
+        errors = _errors(levels, peer, step)
+        tables["RMSE of the log price over that of AutoARIMA (stepwise), in percent"] = errors
+        promises += [
+            Promise(f"RMSE {row['orders']} at step {row['step']}: low end of ours / AutoARIMA",
+                    cast("float", row["low"]), 1.0, "<=")
+            for row in errors
+        ]  # fmt: skip
+    return tables, promises
+
+
+def _errors(
+    levels: FloatArray, peer: Statsforecast, asked: Mapping[str, object]
+) -> list[dict[str, object]]:
+    """Return the ratio of root mean squared errors, step by step, with its interval."""
+    n_tickers, n_folds, _ = levels.shape
+    actual = demo_changes(n_folds) / 100.0
+    answer = peer.ask(windows=list(range(n_tickers * n_folds)), **asked)
+    change = np.array([one["change"] for one in _fits(answer)])
+    theirs = change.reshape(n_tickers, n_folds, len(STEPS)) - actual
+    rows: list[dict[str, object]] = []
+    for what, found in (
+        ("every fold", every_fold(levels)),
+        (f"every {KEPT_FOLDS}th fold", held_orders(levels, KEPT_FOLDS)),
+    ):
+        ours = found.change - actual
+        for n, step in enumerate(STEPS):
+            low, high = ratio_interval(ours[..., n], theirs[..., n], np.random.default_rng(7))
+            size, other = (float(np.sqrt(np.mean(e[..., n] ** 2))) for e in (ours, theirs))
+            rows.append(
+                {"orders": what, "step": step, "ours": size, "AutoARIMA": other,
+                 "ratio": size / other, "low": low, "high": high}
+            )  # fmt: skip
+    return rows
+
+
+def ratio_interval(
+    ours: FloatArray, theirs: FloatArray, rng: np.random.Generator
+) -> tuple[float, float]:
+    """Return a bootstrap interval of the ratio of two root mean squared errors.
+
+    Whole cutoffs are drawn, with all their tickers, since tickers err together; cutoffs lie
+    further apart than the longest step.
+
+    Parameters
+    ----------
+    ours, theirs : ndarray of shape (N, F)
+        Errors of the same windows.
+    rng : Generator
+    """
+    mine, other = np.mean(ours**2, axis=0), np.mean(theirs**2, axis=0)
+    drawn = rng.integers(0, len(mine), (N_DRAWS, len(mine)))
+    ratio = np.sqrt(mine[drawn].mean(axis=1) / other[drawn].mean(axis=1))
+    low, high = np.quantile(ratio, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
+
+
+def sarimax_fit(levels: FloatArray, order: Order) -> tuple[FloatArray, FloatArray]:
+    """Fit one window with statsmodels, forecast, and return phi and theta."""
+    result = SARIMAX(levels, order=(order.p, 1, order.q)).fit(disp=0)
+    result.forecast(STEPS[-1])
+    values = np.asarray(result.params)
+    return values[: order.p], values[order.p : order.p + order.q]
+
+
+def pmdarima_search(levels: FloatArray, *, stepwise: bool) -> object:
+    """Search with pmdarima: all 16 models, or stepwise."""
+    start = 2 if stepwise else 0
+    return pmdarima.auto_arima(
+        levels, d=1, start_p=start, start_q=start, max_p=3, max_q=3, max_order=None,
+        seasonal=False, stepwise=stepwise, suppress_warnings=True, error_action="ignore",
+    ).predict(STEPS[-1])  # fmt: skip
+
+
+def judge(levels: FloatArray, ar: FloatArray, ma: FloatArray) -> float:
+    """Return the exact log-likelihood of the changes of ``levels``; -inf where not stationary."""
+    phi = np.concatenate([[1.0], -ar])
+    if np.any(np.abs(np.roots(phi)) >= 1.0):
+        return -np.inf
+    model = SARIMAX(
+        100.0 * np.diff(levels), order=(len(ar), 0, len(ma)), concentrate_scale=True,
+        enforce_stationarity=False, enforce_invertibility=False,
+    )  # fmt: skip
+    model.ssm.initialize_stationary()
+    return float(model.loglike(np.concatenate([ar, ma])))
+
+
+def _agreement(
+    order: Order,
+    windows: FloatArray,
+    ours: Sequence[tuple[FloatArray, FloatArray]],
+    theirs: Sequence[tuple[FloatArray, FloatArray]],
+    peer: str,
+) -> dict[str, object]:
+    mine = np.array([judge(y, a[: order.p], m[: order.q]) for y, (a, m) in zip(windows, ours)])  # noqa: B905
+    other = np.array([judge(y, *one) for y, one in zip(windows, theirs, strict=True)])
+    lead = (mine - other) / np.abs(mine)
+    return {
+        "model": order.name,
+        "peer": peer,
+        "windows": len(windows),
+        "ours no worse": float((lead >= -SAME).mean()),
+        "ours better": float((lead > SAME).mean()),
+        "peer better": float((lead < -SAME).mean()),
+        "ours behind at most": float(np.maximum(-lead, 0.0).max()),
+    }
+
+
+def _turns(readers: Sequence[Callable[[], float]], n_turns: int) -> list[Sample]:
+    """Return what each reader says, turn by turn, in seconds."""
+    rounds = [[read() for read in readers] for _ in range(n_turns)]
+    return [Sample(column) for column in zip(*rounds, strict=True)]
+
+
+def _seconds(peer: Statsforecast | None, **request: object) -> float:
+    return float("nan") if peer is None else float(cast("float", peer.ask(**request)["cpu_s"]))
+
+
+def _speed(
+    what: str, peer: str, theirs: Sample, n_theirs: int, ours: Sample, n_ours: int
+) -> dict[str, object]:
+    row = speed_row(what, peer, theirs, n_theirs, ours, n_ours)
+    return row if theirs.median == theirs.median else {**row, "peer ms": ABSENT}  # noqa: PLR0124
+
+
+def _promised(
+    words: str, rows: Sequence[Mapping[str, object]], first: float, second: float, size: Size
+) -> list[Promise]:
+    """Return the promises of two rows; what could not be measured is no miss where quick."""
+    return [
+        Promise(f"{words} {row['peer']}", cast("float", row["ratio"]), limit, ">=")
+        for row, limit in zip(rows, (first, second), strict=True)
+        if not (size.quick and row["peer ms"] == ABSENT)
+    ]
+
+
+def _fits(answer: Mapping[str, object]) -> Sequence[Mapping[str, Sequence[float]]]:
+    return cast("Sequence[Mapping[str, Sequence[float]]]", answer["fits"])
+
+
+def _coefficients(one: Mapping[str, Sequence[float]]) -> tuple[FloatArray, FloatArray]:
+    return np.array(one["ar"], np.float64), np.array(one["ma"], np.float64)
+
+
+def _spread(n: int, most: int) -> list[int]:
+    """Return at most ``most`` of n positions, evenly spread."""
+    return np.unique(np.linspace(0, n - 1, min(n, most)).astype(np.int64)).tolist()
