@@ -12,11 +12,13 @@ from collections.abc import Callable
 
 import structlog
 
-from benchmarks.fits import arima, garch
+from benchmarks.fits import arima, garch, samossa, start, whole_plan
 from benchmarks.fits.section import Section, Size
 from benchmarks.measuring import Promise, conclude, one_core, options, print_table
 
-SECTIONS: tuple[Callable[[Size], Section], ...] = (garch.measure, arima.measure)
+SECTIONS: tuple[Callable[[Size], Section], ...] = (
+    garch.measure, arima.measure, samossa.measure, start.measure, whole_plan.measure,
+)  # fmt: skip
 
 
 def main() -> int:

@@ -1,22 +1,22 @@
-"""ARIMA by exact maximum likelihood, and the search of its order: statsforecast, statsmodels and
-pmdarima against the kernel.
+"""ARIMA by exact maximum likelihood, its order given or searched, against three libraries.
 
-All sides see the same log prices. Likelihoods are compared by one judge, the filter of
+Given orders stand beside statsforecast and statsmodels, searched ones beside statsforecast and
+pmdarima. All sides see the same log prices. Likelihoods are compared by one judge, the filter of
 statsmodels, with the variance at its optimum.
 """
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, TypeVar, cast
+from typing import NamedTuple, cast
 
 import numpy as np
 import pmdarima
 from statsmodels.tsa.statespace.sarimax import SARIMAX
 
-from benchmarks.fits.order_search import Found, every_fold, fit_order, held_orders
-from benchmarks.fits.peer_environment import Statsforecast, statsforecast
-from benchmarks.fits.section import ABSENT, Section, Size, speed_row
-from benchmarks.fits.windows import STEPS, demo_changes, demo_windows
+from benchmarks.fits.order_search import every_fold, fit_order, held_orders
+from benchmarks.fits.peer_environment import Statsforecast, reported_seconds, statsforecast
+from benchmarks.fits.section import ABSENT, Section, Side, Size, number, speed_row
+from benchmarks.fits.windows import STEPS, demo_changes, demo_windows, evenly
 from benchmarks.measuring import Promise, Sample, cpu_seconds
 from pmx_ray._typing import FloatArray
 
@@ -31,9 +31,6 @@ KEPT_FOLDS = 10
 
 N_DRAWS, LEVEL = 2000, 0.95
 """Bootstrap draws, and the share of them that an interval of a ratio of errors holds."""
-
-T = TypeVar("T")
-Peer = Mapping[str, object]
 
 
 class Order(NamedTuple):
@@ -58,7 +55,7 @@ SEARCHES = {"every fold": (40.0, 250.0), f"every {KEPT_FOLDS}th fold": (150.0, 9
 
 def measure(size: Size) -> Section:
     """Return ratios and agreement of given orders, of searched orders, and their errors."""
-    levels = demo_windows(size.pick(4, 25)) / 100.0
+    levels = demo_windows(size.pick(10, 25)) / 100.0
     windows = levels.reshape(-1, levels.shape[2])
     with warnings.catch_warnings(), statsforecast(windows) as peer:
         warnings.simplefilter("ignore")
@@ -79,8 +76,8 @@ def _given(
     order: Order, windows: FloatArray, peer: Statsforecast | None, size: Size
 ) -> tuple[list[dict[str, object]], list[dict[str, object]], list[Promise]]:
     """Return speed rows, agreement rows and promises of one order."""
-    few = _spread(len(windows), size.pick(8, 40))
-    fewer = _spread(len(windows), size.pick(2, 20))
+    few = evenly(len(windows), size.pick(8, 40))
+    fewer = evenly(len(windows), size.pick(2, 20))
     asked = {"order": [order.p, 1, order.q], "stepwise": True, "steps": list(STEPS)}
     ours_fit = lambda: fit_order(windows, order.p, order.q)  # noqa: E731 - timed
     ours_fit()
@@ -89,23 +86,24 @@ def _given(
         [
             lambda: cpu_seconds(ours_fit),
             lambda: cpu_seconds(lambda: [sarimax_fit(windows[n], order) for n in fewer]),
-            lambda: _seconds(peer, windows=few, **asked),
+            lambda: reported_seconds(peer, windows=few, **asked),
         ],
         size.turns,
     )
+    mine = Side(ours, len(windows))
     rows = [
-        _speed(order.name, "statsforecast", theirs, len(few), ours, len(windows)),
-        _speed(order.name, "SARIMAX", slow, len(fewer), ours, len(windows)),
+        speed_row(order.name, "statsforecast", Side(theirs, len(few)), mine),
+        speed_row(order.name, "SARIMAX", Side(slow, len(fewer)), mine),
     ]
-    judged = _spread(len(windows), size.pick(8, 500))
+    judged = evenly(len(windows), size.pick(8, 500))
     found = fit_order(windows[judged], order.p, order.q)
-    mine = [(ar, ma) for ar, ma in zip(found.ar, found.ma, strict=True)]
+    points = list(zip(found.ar[:, : order.p], found.ma[:, : order.q], strict=True))
     results = {"SARIMAX": [sarimax_fit(windows[n], order) for n in judged]}
     if peer is not None:
         answer = peer.ask(windows=judged, **asked)
         results["statsforecast"] = [_coefficients(one) for one in _fits(answer)]
     agreed = [
-        _agreement(order, windows[judged], mine, results[name], name) for name in sorted(results)
+        _agreement(order, windows[judged], points, results[name], name) for name in sorted(results)
     ]
     promises = [
         *_promised(f"{order.name}: times faster than", rows, order.over_statsforecast,
@@ -114,7 +112,7 @@ def _given(
     if not size.quick:
         promises += [
             Promise(f"{order.name}: share no worse than {row['peer']}",
-                    cast("float", row["ours no worse"]), PROMISED_SHARE, ">=")
+                    number(row, "ours no worse"), PROMISED_SHARE, ">=")
             for row in agreed
         ]  # fmt: skip
     return rows, agreed, promises
@@ -125,8 +123,8 @@ def _searched(
 ) -> tuple[dict[str, list[dict[str, object]]], list[Promise]]:
     """Return tables and promises of the search of 16 models."""
     windows = levels.reshape(-1, levels.shape[2])
-    few = _spread(len(windows), size.pick(3, 20))
-    fewest = _spread(len(windows), size.pick(1, 8))
+    few = evenly(len(windows), size.pick(3, 20))
+    fewest = evenly(len(windows), size.pick(1, 8))
     grid = {"order": None, "stepwise": False, "steps": list(STEPS)}
     step = {**grid, "stepwise": True}
     every_fold(levels[:, :1])
@@ -135,8 +133,8 @@ def _searched(
         [
             lambda: cpu_seconds(lambda: every_fold(levels)),
             lambda: cpu_seconds(lambda: held_orders(levels, KEPT_FOLDS)),
-            lambda: _seconds(peer, windows=few, **grid),
-            lambda: _seconds(peer, windows=few, **step),
+            lambda: reported_seconds(peer, windows=few, **grid),
+            lambda: reported_seconds(peer, windows=few, **step),
             lambda: cpu_seconds(
                 lambda: [pmdarima_search(windows[n], stepwise=False) for n in fewest]
             ),
@@ -149,11 +147,12 @@ def _searched(
     rows: list[dict[str, object]] = []
     promises: list[Promise] = []
     for ours, (what, promised) in zip(readings[:2], SEARCHES.items(), strict=True):
+        mine = Side(ours, len(windows))
         part = [
-            _speed(what, "AutoARIMA, 16 models", readings[2], len(few), ours, len(windows)),
-            _speed(what, "pmdarima, 16 models", readings[4], len(fewest), ours, len(windows)),
-            _speed(what, "AutoARIMA, stepwise", readings[3], len(few), ours, len(windows)),
-            _speed(what, "pmdarima, stepwise", readings[5], len(fewest), ours, len(windows)),
+            speed_row(what, "AutoARIMA, 16 models", Side(readings[2], len(few)), mine),
+            speed_row(what, "pmdarima, 16 models", Side(readings[4], len(fewest)), mine),
+            speed_row(what, "AutoARIMA, stepwise", Side(readings[3], len(few)), mine),
+            speed_row(what, "pmdarima, stepwise", Side(readings[5], len(fewest)), mine),
         ]
         promises += _promised(f"search {what}: times faster than", part[:2], *promised, size)
         rows += part
@@ -163,7 +162,7 @@ def _searched(
         tables["RMSE of the log price over that of AutoARIMA (stepwise), in percent"] = errors
         promises += [
             Promise(f"RMSE {row['orders']} at step {row['step']}: low end of ours / AutoARIMA",
-                    cast("float", row["low"]), 1.0, "<=")
+                    number(row, "low"), 1.0, "<=")
             for row in errors
         ]  # fmt: skip
     return tables, promises
@@ -252,7 +251,9 @@ def _agreement(
     theirs: Sequence[tuple[FloatArray, FloatArray]],
     peer: str,
 ) -> dict[str, object]:
-    mine = np.array([judge(y, a[: order.p], m[: order.q]) for y, (a, m) in zip(windows, ours)])  # noqa: B905
+    mine = np.array(
+        [judge(y, a[: order.p], m[: order.q]) for y, (a, m) in zip(windows, ours, strict=True)]
+    )
     other = np.array([judge(y, *one) for y, one in zip(windows, theirs, strict=True)])
     lead = (mine - other) / np.abs(mine)
     return {
@@ -272,23 +273,12 @@ def _turns(readers: Sequence[Callable[[], float]], n_turns: int) -> list[Sample]
     return [Sample(column) for column in zip(*rounds, strict=True)]
 
 
-def _seconds(peer: Statsforecast | None, **request: object) -> float:
-    return float("nan") if peer is None else float(cast("float", peer.ask(**request)["cpu_s"]))
-
-
-def _speed(
-    what: str, peer: str, theirs: Sample, n_theirs: int, ours: Sample, n_ours: int
-) -> dict[str, object]:
-    row = speed_row(what, peer, theirs, n_theirs, ours, n_ours)
-    return row if theirs.median == theirs.median else {**row, "peer ms": ABSENT}  # noqa: PLR0124
-
-
 def _promised(
     words: str, rows: Sequence[Mapping[str, object]], first: float, second: float, size: Size
 ) -> list[Promise]:
     """Return the promises of two rows; what could not be measured is no miss where quick."""
     return [
-        Promise(f"{words} {row['peer']}", cast("float", row["ratio"]), limit, ">=")
+        Promise(f"{words} {row['peer']}", number(row, "ratio"), limit, ">=")
         for row, limit in zip(rows, (first, second), strict=True)
         if not (size.quick and row["peer ms"] == ABSENT)
     ]
@@ -300,8 +290,3 @@ def _fits(answer: Mapping[str, object]) -> Sequence[Mapping[str, Sequence[float]
 
 def _coefficients(one: Mapping[str, Sequence[float]]) -> tuple[FloatArray, FloatArray]:
     return np.array(one["ar"], np.float64), np.array(one["ma"], np.float64)
-
-
-def _spread(n: int, most: int) -> list[int]:
-    """Return at most ``most`` of n positions, evenly spread."""
-    return np.unique(np.linspace(0, n - 1, min(n, most)).astype(np.int64)).tolist()

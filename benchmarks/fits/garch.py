@@ -3,15 +3,15 @@
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from arch import arch_model
 
-from benchmarks.fits.section import Section, Size, speed_row
+from benchmarks.fits.section import Section, Side, Size, number, speed_row
 from benchmarks.fits.windows import LENGTHS, STEPS, Windows, demo_windows, return_windows
 from benchmarks.measuring import Promise, side_by_side
-from pmx_ray._typing import FloatArray
+from pmx_ray._typing import BoolArray, FloatArray
 from pmx_ray.kernels.garch import Fits, Form, filter_variances, fit
 
 N_STEPS = STEPS[-1]
@@ -34,7 +34,7 @@ class Case(NamedTuple):
     promised: float
 
     @property
-    def asked(self) -> dict[str, object]:
+    def asked(self) -> dict[str, Any]:
         """What ``arch`` is asked for."""
         form = self.form
         dist = "t" if form.student else "normal"
@@ -70,9 +70,9 @@ def measure(size: Size) -> Section:
     """Return ratios on the demo's windows, and agreement on windows of every bundled ticker."""
     speeds = [_speed(case, size) for case in CASES]
     promises = [
-        Promise(f"{case.name}: times faster than arch", row["ratio"], case.promised, ">=")
+        Promise(f"{case.name}: times faster than arch", number(row, "ratio"), case.promised, ">=")
         for case, row in zip(CASES, speeds, strict=True)
-        if case.promised and isinstance(row["ratio"], float)
+        if case.promised
     ]
     agreed, rest = [], []
     for case in CASES[:4]:
@@ -80,7 +80,7 @@ def measure(size: Size) -> Section:
         agreed.append(row)
         rest += behind
         if not size.quick:
-            share = float(str(row["ours best"]))
+            share = number(row, "ours best")
             promises.append(
                 Promise(f"{case.name}: share of windows at the best", share, PROMISED_SHARE, ">=")
             )
@@ -102,7 +102,9 @@ def arch_fit(returns: FloatArray, case: Case) -> Optimum:
             result.forecast(horizon=N_STEPS)
         except (ValueError, np.linalg.LinAlgError):
             return Optimum(np.nan, False)
-    return Optimum(float(result.loglikelihood), allowed(result.params.to_dict()))
+    return Optimum(
+        float(result.loglikelihood), allowed({str(k): float(v) for k, v in result.params.items()})
+    )
 
 
 def allowed(parameters: Mapping[str, float]) -> bool:
@@ -123,7 +125,7 @@ def kernel_fit(windows: FloatArray, case: Case) -> Fits:
     return found
 
 
-def behind_best(ours: FloatArray, theirs: FloatArray, counts: FloatArray) -> FloatArray:
+def behind_best(ours: FloatArray, theirs: FloatArray, counts: BoolArray) -> FloatArray:
     """Return how far ours lies below the best of both, relative to it; never below 0.
 
     Parameters
@@ -148,7 +150,7 @@ def _speed(case: Case, size: Size) -> dict[str, object]:
         lambda: kernel_fit(windows, case),
         repeats=size.turns,
     )
-    return speed_row(case.name, "arch", theirs, len(sample), ours, len(windows))
+    return speed_row(case.name, "arch", Side(theirs, len(sample)), Side(ours, len(windows)))
 
 
 def _agreement(case: Case, size: Size) -> tuple[dict[str, object], list[dict[str, object]]]:
@@ -165,7 +167,9 @@ def _agreement(case: Case, size: Size) -> tuple[dict[str, object], list[dict[str
         gap = behind_best(ours, theirs, counts)
         their_gaps.append(behind_best(np.where(counts, theirs, -np.inf), ours, np.isfinite(ours)))
         gaps.append(gap)
-        rest += [_listed(case, windows, n, ours, theirs) for n in np.flatnonzero(gap > SAME)]
+        rest += [
+            _listed(case, windows, n, ours, theirs) for n in np.flatnonzero(gap > SAME).tolist()
+        ]
     gap, their_gap = np.concatenate(gaps), np.concatenate(their_gaps)
     row: dict[str, object] = {
         "model": case.name,

@@ -58,7 +58,8 @@ def _smallest_aicc(levels: FloatArray) -> IntArray:
     found = fit_arma(windows, Jobs(which, p, q, np.zeros(len(which), np.bool_)))
     k = p + q + 1
     aicc = -2.0 * found.loglik + 2.0 * k * n / (n - k - 1)
-    return MODELS[aicc.reshape(n_windows, n_models).argmin(axis=1)]
+    best: IntArray = MODELS[aicc.reshape(n_windows, n_models).argmin(axis=1)]
+    return best
 
 
 def _fitted(levels: FloatArray, p: IntArray, q: IntArray) -> tuple[ArmaFits, FloatArray]:
@@ -76,5 +77,8 @@ def _ahead(fits: ArmaFits, past: FloatArray, residuals: FloatArray) -> FloatArra
     errors = np.concatenate([residuals, np.zeros((len(past), STEPS[-1]))], axis=1)
     for t in range(N_LAGS, values.shape[1]):
         for i in range(N_LAGS):
-            values[:, t] += fits.ar[:, i] * values[:, t - 1 - i] + fits.ma[:, i] * errors[:, t - 1 - i]
-    return np.cumsum(values[:, N_LAGS:], axis=1)[:, np.array(STEPS) - 1]
+            values[:, t] += (
+                fits.ar[:, i] * values[:, t - 1 - i] + fits.ma[:, i] * errors[:, t - 1 - i]
+            )
+    change: FloatArray = np.cumsum(values[:, N_LAGS:], axis=1)[:, np.array(STEPS) - 1]
+    return change

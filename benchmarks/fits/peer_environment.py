@@ -13,13 +13,13 @@ import venv
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 import numpy as np
 
+from benchmarks.fits.windows import ROOT
 from pmx_ray._typing import FloatArray
 
-ROOT = Path(__file__).parents[2]
 LOCK = ROOT / "benchmarks" / "peers.lock"
 PLACE = ROOT / ".venv-peers"
 SIDE = Path(__file__).with_name("peer_side.py")
@@ -76,6 +76,11 @@ def statsforecast(levels: FloatArray) -> Iterator[Statsforecast | None]:
         finally:
             child.stdin.close() if child.stdin else None
             child.wait(timeout=60)
+
+
+def reported_seconds(peer: Statsforecast | None, **request: object) -> float:
+    """Return the processor seconds the child says it took; NaN without a child."""
+    return float("nan") if peer is None else cast("float", peer.ask(**request)["cpu_s"])
 
 
 def environment() -> Path | None:

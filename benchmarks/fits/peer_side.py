@@ -13,12 +13,13 @@ import json
 import sys
 import time
 import warnings
+from typing import Any
 
 import numpy as np
-from statsforecast.models import ARIMA, AutoARIMA
+from statsforecast.models import ARIMA, AutoARIMA  # type: ignore[import-not-found]
 
 
-def fitted(levels, request):
+def fitted(levels: Any, request: dict[str, Any]) -> tuple[dict[str, Any], list[float]]:
     """Return a fitted model and its means at the steps asked for."""
     if request["order"] is None:
         model = AutoARIMA(
@@ -32,7 +33,7 @@ def fitted(levels, request):
     return model.model_, [float(mean[step - 1]) for step in steps]
 
 
-def described(model, mean, last):
+def described(model: dict[str, Any], mean: list[float], last: float) -> dict[str, Any]:
     """Return order, coefficients and changes from the last level of one fit."""
     p, q = model["arma"][:2]
     coefficients = {name: float(value) for name, value in model["coef"].items()}
@@ -45,11 +46,11 @@ def described(model, mean, last):
     }
 
 
-def main():
+def main() -> None:
     """Answer requests until the input ends."""
     warnings.simplefilter("ignore")
     windows = np.load(sys.argv[1])
-    warm = set()
+    warm: set[str] = set()
     for line in sys.stdin:
         request = json.loads(line)
         kind = json.dumps([request["order"], request["stepwise"]])
@@ -60,8 +61,8 @@ def main():
         found = [fitted(windows[n], request) for n in request["windows"]]
         spent = time.process_time() - started
         fits = [
-            described(*one, float(windows[n, -1]))
-            for n, one in zip(request["windows"], found, strict=True)
+            described(model, mean, float(windows[n, -1]))
+            for n, (model, mean) in zip(request["windows"], found, strict=True)
         ]
         print(json.dumps({"cpu_s": spent, "fits": fits}), flush=True)
 

@@ -1,7 +1,9 @@
 """What each part of the benchmark hands back, and how a ratio of two samples is taken."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 from benchmarks.measuring import Promise, Sample
 
@@ -54,29 +56,41 @@ class Section:
     figures: Mapping[str, object] = field(default_factory=dict)
 
 
-def speed_row(
-    what: str, peer: str, theirs: Sample, n_theirs: int, ours: Sample, n_ours: int
-) -> dict[str, object]:
-    """Return a row of the table: microseconds a fit on both sides, their ratio, its range."""
-    found = ratios(theirs, n_theirs, ours, n_ours)
+@dataclass(frozen=True, slots=True)
+class Side:
+    """Readings of one side, each of ``n`` fits; NaN where it could not be run."""
+
+    sample: Sample
+    n: int
+
+    @property
+    def each(self) -> tuple[float, ...]:
+        """Seconds a fit, turn by turn."""
+        return tuple(seconds / self.n for seconds in self.sample.seconds)
+
+
+def speed_row(what: str, peer: str, theirs: Side, ours: Side) -> dict[str, object]:
+    """Return a row of the table: time a fit on both sides, and their ratio with its range."""
+    found = ratios(theirs, ours)
+    measured = not math.isnan(found.median)
     return {
         "model": what,
         "peer": peer,
-        "peer ms": 1e3 * theirs.per(n_theirs),
-        "peer spread": theirs.spread,
-        "ours us": 1e6 * ours.per(n_ours),
-        "ours spread": ours.spread,
+        "peer ms": 1e3 * theirs.sample.per(theirs.n) if measured else ABSENT,
+        "spread": theirs.sample.spread,
+        "ours us": 1e6 * ours.sample.per(ours.n),
+        "ours spread": ours.sample.spread,
         "ratio": found.median,
-        "ratio min": min(found.seconds),
-        "ratio max": max(found.seconds),
+        "least": min(found.seconds),
+        "most": max(found.seconds),
     }
 
 
-def ratios(theirs: Sample, n_theirs: int, ours: Sample, n_ours: int) -> Sample:
+def ratios(theirs: Side, ours: Side) -> Sample:
     """Return how many times faster one of ours was than one of theirs, turn by turn."""
-    return Sample(
-        tuple(
-            (a / n_theirs) / (b / n_ours)
-            for a, b in zip(theirs.seconds, ours.seconds, strict=True)
-        )
-    )
+    return Sample(tuple(a / b for a, b in zip(theirs.each, ours.each, strict=True)))
+
+
+def number(row: Mapping[str, object], name: str) -> float:
+    """Return a number of a row."""
+    return cast("float", row[name])

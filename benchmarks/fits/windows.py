@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -17,6 +18,9 @@ from pmx_ray.data.bundled import BundledSettings
 from pmx_ray.data.panel import Panel
 from pmx_ray.data.sources import load_panel
 from pmx_ray.folds import FoldPlan, FoldSettings, build_folds
+
+ROOT = Path(__file__).parents[2]
+"""The repository."""
 
 LENGTHS = (500, 1000, 2000)
 """Returns in a window of the agreement."""
@@ -106,3 +110,9 @@ def _returns(close: FloatArray) -> tuple[FloatArray, IntArray]:
     change = 100.0 * np.diff(np.log(close))
     seen = np.flatnonzero(np.isfinite(change))
     return change[seen], seen + 1
+
+
+def evenly(n: int, most: int) -> list[int]:
+    """Return at most ``most`` of n positions, evenly spread."""
+    found: list[int] = np.unique(np.linspace(0, n - 1, min(n, most)).astype(np.int64)).tolist()
+    return found
