@@ -1,4 +1,8 @@
-"""SARIMAX of log prices: pmdarima searches the order, statsmodels estimates and filters.
+"""SARIMAX of log prices, by one of two engines.
+
+The fast one is the project's own kernel for ARIMA(p, d, q), see ``forecasters.arima``. The
+reference engine is what this module holds: pmdarima searches the order, statsmodels estimates and
+filters, and seasons and exogenous columns are covered.
 
 With y = 100 log P and w the differenced y, the model is ``w(t) = c + beta' x(t) + u(t)`` where u
 is a seasonal ARMA process: at d = 1 an exogenous column explains the log return of its session.
@@ -17,6 +21,7 @@ from pmx_ray._typing import FloatArray
 from pmx_ray.config import Settings
 from pmx_ray.data.panel import Panel
 from pmx_ray.features.exogenous import exogenous, feature
+from pmx_ray.forecasters.arima import MAX_INVERSE_ROOT, MIN_RETURNS, N_LAGS, Arima, ArimaChoice
 from pmx_ray.forecasters.order_search import (
     MAX_D,
     MAX_SEASONAL,
@@ -30,6 +35,7 @@ from pmx_ray.forecasters.protocol import (
     Failure,
     FittedForecaster,
     Forecast,
+    Forecaster,
     Outcome,
     Scope,
     Status,
@@ -44,15 +50,10 @@ from pmx_ray.forecasters.sarima_filter import (
     observed_changes,
     state_space,
 )
-
-MIN_RETURNS = 100
-"""Fewest log returns fitted or filtered."""
+from pmx_ray.kernels.arma_search import Search
 
 MAX_ITERATIONS = 200
 """Steps of the optimiser the chosen order may take."""
-
-MAX_INVERSE_ROOT = 0.9999
-"""An autoregressive root as near as this to the unit circle is a difference that was not taken."""
 
 
 class SarimaxSettings(Settings):
@@ -60,10 +61,15 @@ class SarimaxSettings(Settings):
 
     Attributes
     ----------
+    engine : str
+        ``fast``, the project's own kernel: p and q at most 3, no season and no exogenous column.
+        ``reference``, pmdarima and statsmodels: everything here but ``search: grid``.
     order : (p, d, q) or "auto"
         Ordinary order; ``auto`` searches it on every fit.
     max_p, max_q : int
         Highest orders searched.
+    search : str
+        ``stepwise``, or ``grid``: every order up to the highest.
     d : int or "auto"
         Ordinary differences of a searched order; ``auto`` asks ``unit_root_test``.
     unit_root_test : str
@@ -82,9 +88,11 @@ class SarimaxSettings(Settings):
         step forecast.
     """
 
+    engine: Literal["fast", "reference"] = "fast"
     order: Literal["auto"] | tuple[int, int, int] = "auto"
     max_p: int = Field(default=3, ge=0, le=5)
     max_q: int = Field(default=3, ge=0, le=5)
+    search: Search = "stepwise"
     d: Literal["auto"] | int = "auto"
     unit_root_test: UnitRootTest = "kpss"
     seasonal_period: int | None = Field(default=None, ge=2, le=63)
@@ -126,6 +134,23 @@ class SarimaxSettings(Settings):
                 f"order was {self.order}; p and q must be < seasonal_period {self.seasonal_period}"
             )
         return self
+
+    @model_validator(mode="after")
+    def _engine_covers(self) -> Self:
+        if self.engine == "reference":
+            if self.search == "grid":
+                raise ValueError("search was grid; the reference engine searches stepwise")
+            return self
+        orders = (self.max_p, self.max_q) if self.order == "auto" else self.order[::2]
+        if max(orders) > N_LAGS:
+            beyond = f"p or q up to {max(orders)}"
+        elif self.seasonal_period is not None:
+            beyond = "seasonal_period"
+        elif self.exog:
+            beyond = "exog"
+        else:
+            return self
+        raise ValueError(f"engine fast does not cover {beyond}; use engine: reference")
 
 
 def _observe(history: Panel, settings: SarimaxSettings, *, n_ahead: int) -> Observed:
@@ -263,17 +288,8 @@ class FittedSarimax:
         return Failure(Status.NO_PRICE, f"a feature lacks the price {lag} sessions before {step=}")
 
 
-@register(
-    "sarimax",
-    settings=SarimaxSettings,
-    version="1",
-    summary="SARIMAX of log prices, order by AICc, with calendar and lagged features",
-    libraries=("exchange-calendars", "numpy", "pandas", "pmdarima", "scipy", "statsmodels"),
-    fit_s=lambda settings: 1.3 if settings.order == "auto" else 0.035,
-    extend_s=0.002,
-)
 class Sarimax:
-    """Mean and variance of the log price by a seasonal ARIMA model with exogenous columns.
+    """The reference engine: mean and variance of the log price by a seasonal ARIMA model.
 
     References
     ----------
@@ -295,3 +311,41 @@ class Sarimax:
         if isinstance(parameters, Failure):
             return FailedFit(parameters)
         return FittedSarimax(parameters, self.settings, history)
+
+
+def _libraries(settings: SarimaxSettings) -> tuple[str, ...]:
+    if settings.engine == "reference":
+        return ("exchange-calendars", "numpy", "pandas", "pmdarima", "scipy", "statsmodels")
+    asked = settings.order == "auto" and settings.d == "auto" and settings.unit_root_test == "adf"
+    return ("numba", "numpy", "scipy", *(("pmdarima", "statsmodels") if asked else ()))
+
+
+def _fit_s(settings: SarimaxSettings) -> float:
+    if settings.engine == "reference":
+        return 1.3 if settings.order == "auto" else 0.035
+    return 2e-3 if settings.order == "auto" else 2e-4
+
+
+@register(
+    "sarimax",
+    settings=SarimaxSettings,
+    version="2",
+    summary="ARIMA of log prices, order by AICc; seasons and features by the reference engine",
+    libraries=_libraries,
+    fit_s=_fit_s,
+    extend_s=1e-4,
+)
+def build_sarimax(settings: SarimaxSettings) -> Forecaster:
+    """Return the forecaster of the engine that ``settings`` name."""
+    if settings.engine == "reference":
+        return Sarimax(settings)
+    choice = ArimaChoice(
+        order=None if settings.order == "auto" else settings.order,
+        max_p=settings.max_p,
+        max_q=settings.max_q,
+        d=None if settings.d == "auto" else settings.d,
+        test=settings.unit_root_test,
+        trend=settings.trend,
+        search=settings.search,
+    )
+    return Arima(choice)

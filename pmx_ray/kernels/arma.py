@@ -52,21 +52,24 @@ N_COEFFICIENTS = 2 * N_LAGS
 EDGE = 1e-6
 """How near a partial autocorrelation may come to 1 in absolute value."""
 
-ROUNDS = ((5, False), (8, False), (12, True))
+ROUNDS = ((4, False), (8, False), (6, True), (14, True))
 """Steps a round, and whether all second derivatives are taken or those of the residuals; windows
 that are not done go on to the next."""
 
-BEHIND = 4.0
+BEHIND = 3.0
 """In -2 log L, by how much a start may lie behind another one after a round and still go on."""
 
 TOLERANCE = 1e-7
 """A window is done when the next step is to gain less than this in -2 log L."""
 
+ENOUGH = 1e-2
+"""A window that is out of steps has converged all the same if the next is to gain less."""
+
 N_LONG = 12
 """Lags of the long autoregression that the start is read from."""
 
 _BLOCK = 16  # sessions between two looks at whether an impulse response has died out
-_DEAD = 1e-17  # where it has, beside a first value of 1
+_DEAD = 1e-13  # where it has, beside a first value of 1
 
 # Rows of the scratch of a group, each of one number a lane.
 _AT, _TRIAL = 0, 6  # coefficients: phi 1 to 3, theta 1 to 3
@@ -526,8 +529,10 @@ def _solve(z, matrix, diagonal, damping, right, out):
             if i == j:
                 entry += damping * own
             for k in range(j):
-                entry -= load(z, _FACTOR + 6 * i + k) * load(z, _FACTOR + 6 * j + k) * load(
-                    z, _FACTOR + 7 * k
+                entry -= (
+                    load(z, _FACTOR + 6 * i + k)
+                    * load(z, _FACTOR + 6 * j + k)
+                    * load(z, _FACTOR + 7 * k)
                 )
             if i == j:
                 ratio = entry / own
@@ -708,7 +713,7 @@ def fit_groups(values, starts, given, most, exact, z, data, e, u, w, out):
     e, u, w : ndarray of shape (n, 8)
         Scratch.
     out : ndarray of shape (G, 11, 8)
-        Coefficients (6), value, S, mu, steps taken, and 1 where the last step was small.
+        Coefficients (6), value, S, mu, steps taken, and what the next step was to gain.
     """
     n_groups, n_steps = len(z), len(data)
     for group in range(n_groups):
@@ -730,7 +735,7 @@ def fit_groups(values, starts, given, most, exact, z, data, e, u, w, out):
         least, mean = load(own, _SUM), load(own, _MEAN)
         active = value < np.inf
         _accept(own, active | ~active)
-        damping, n_taken, done = spread(1e-4), spread(0.0), spread(0.0)
+        damping, n_taken, left = spread(1e-4), spread(0.0), spread(np.inf)
         for _ in range(most):
             if exact:
                 _curvature(data, n_steps, own, e, u, w)
@@ -745,9 +750,8 @@ def fit_groups(values, starts, given, most, exact, z, data, e, u, w, out):
                 store(own, _STEP + i, step)
                 gain -= step * load(own, _KEPT + i)
             length = _shorten(own, _AT)
-            small = active & (gain * length < TOLERANCE)
-            done = where(small, 1.0, done)
-            active = active & ~small
+            left = where(active, gain * length, left)
+            active = active & (left >= TOLERANCE)
             if not any_lane(active):
                 break
             head = _evaluate(data, n_steps, own, _TRIAL, e)
@@ -769,7 +773,7 @@ def fit_groups(values, starts, given, most, exact, z, data, e, u, w, out):
         store(out, 11 * group + 7, least)
         store(out, 11 * group + 8, mean)
         store(out, 11 * group + 9, n_taken)
-        store(out, 11 * group + 10, done)
+        store(out, 11 * group + 10, left)
 
 
 @compiled
@@ -816,7 +820,7 @@ class ArmaFits:
     n_steps : ndarray of int, shape (J,)
         Evaluations after the first.
     converged : ndarray of bool, shape (J,)
-        Whether the next step would gain less than ``TOLERANCE``.
+        Whether the next step would gain less than ``ENOUGH``.
     """
 
     ar: FloatArray
@@ -826,6 +830,25 @@ class ArmaFits:
     loglik: FloatArray
     n_steps: IntArray
     converged: BoolArray
+
+    def as_rows(self) -> FloatArray:
+        """Return all of it as one array, (J, 11)."""
+        rest = (self.mean, self.variance, self.loglik, self.n_steps, self.converged)
+        return np.column_stack([self.ar, self.ma, *rest])
+
+    @classmethod
+    def from_rows(cls, rows: FloatArray) -> "ArmaFits":
+        """Return the fits that ``as_rows`` made an array of; NaN is a fit not made."""
+        mean, variance, loglik, n_steps, converged = rows[:, 6:].T
+        return cls(
+            rows[:, :3],
+            rows[:, 3:6],
+            mean,
+            variance,
+            loglik,
+            np.nan_to_num(n_steps).astype(np.int64),
+            converged > 0.5,
+        )
 
 
 @compiled
@@ -1171,7 +1194,7 @@ def _best_of(
         least = np.full(len(jobs), np.inf)
         np.minimum.at(least, index, value)
         behind = value > least[index] + (0.0 if exact else BEHIND)
-        running = np.flatnonzero((tried[:, 10] < 0.5) & np.isfinite(value) & ~behind)
+        running = np.flatnonzero((tried[:, 10] >= TOLERANCE) & np.isfinite(value) & ~behind)
         if not running.size:
             break
         starts = tried[running, :6]
@@ -1187,7 +1210,7 @@ def _best_of(
         variance,
         np.where(np.isfinite(loglik), loglik, np.nan),
         found[:, 9].astype(np.int64),
-        found[:, 10] > 0.5,
+        found[:, 10] < ENOUGH,
     )
 
 

@@ -26,8 +26,16 @@ VARIANTS = [
     {"name": "garch", "o": 1, "mean": "constant"},
     {"name": "ewma_variance", "mean": "constant"},
     {"name": "sample_variance", "mean": "constant"},
-    {"name": "sarimax", "order": (1, 1, 1), "exog": ("monday", "abs_return_lagged")},
+    {"name": "sarimax", "engine": "reference"},
+    {
+        "name": "sarimax",
+        "engine": "reference",
+        "order": (1, 1, 1),
+        "exog": ("monday", "abs_return_lagged"),
+    },
     {"name": "sarimax", "order": (1, 0, 0)},
+    {"name": "sarimax", "order": (2, 1, 1), "trend": "c"},
+    {"name": "sarimax", "search": "grid", "d": 2},
 ]
 BUILT_IN_NAMES = [
     name

@@ -127,7 +127,9 @@ def test_level_when_columns_explain_changes_then_beta_times_the_future_columns()
 
 def test_estimate_when_changes_are_arma_then_parameters_within_three_standard_errors(history_of):
     changes = arma([0.6], [0.3], 2000, seed=3)
-    found = estimate(history_of(prices(changes)), SarimaxSettings(order=(1, 1, 1)))
+    found = estimate(
+        history_of(prices(changes)), SarimaxSettings(engine="reference", order=(1, 1, 1))
+    )
     # Box and Jenkins (1976), section 7.2.5: variance of (phi, theta) of an ARMA(1, 1), with their
     # theta of the opposite sign; about .022 and .027 here.
     phi, theta = 0.6, 0.3
@@ -144,7 +146,7 @@ def test_forecast_when_monday_moves_the_price_then_only_mondays_are_forecast(his
     base = history_of(np.full(801, 50.0))
     is_monday = base.sessions[1:].astype("datetime64[D]").astype(np.int64) % 7 == 4  # 1970-01-05
     history = history_of(prices(rng.normal(0, 0.1, 800) + 1.0 * is_monday))
-    settings = SarimaxSettings(order=(0, 1, 0), exog=("monday",))
+    settings = SarimaxSettings(engine="reference", order=(0, 1, 0), exog=("monday",))
     fitted = Sarimax(settings).fit(history, rng=RNG)
     (outcome,) = fitted.forecast(tuple(range(1, 11)))
     last = int(history.sessions[-1].astype("datetime64[D]").astype(np.int64) % 7)
@@ -156,7 +158,9 @@ def test_forecast_when_monday_moves_the_price_then_only_mondays_are_forecast(his
 
 def test_forecast_when_steps_pass_the_lag_of_a_feature_then_status_names_the_setting(history_of):
     history = history_of(prices(arma([0.3], [], 300)))
-    settings = SarimaxSettings(order=(1, 1, 0), exog=("abs_return_lagged",), exog_lag=5)
+    settings = SarimaxSettings(
+        engine="reference", order=(1, 1, 0), exog=("abs_return_lagged",), exog_lag=5
+    )
     fitted = Sarimax(settings).fit(history, rng=RNG)
     (within,) = fitted.forecast((1, 5))
     (beyond,) = fitted.forecast((1, 6))
@@ -168,7 +172,7 @@ def test_forecast_when_steps_pass_the_lag_of_a_feature_then_status_names_the_set
 def test_forecast_when_a_lagged_feature_lacks_its_price_then_no_price(history_of):
     close = prices(arma([0.3], [], 300))
     close[-3] = np.nan  # its returns serve steps 18 and 19 at a lag of 20
-    settings = SarimaxSettings(order=(1, 1, 0), exog=("abs_return_lagged",))
+    settings = SarimaxSettings(engine="reference", order=(1, 1, 0), exog=("abs_return_lagged",))
     fitted = Sarimax(settings).fit(history_of(close), rng=RNG)
     (near,), (far,) = fitted.forecast((1, 17)), fitted.forecast((1, 18))
     assert isinstance(near, Forecast)
@@ -179,7 +183,9 @@ def test_forecast_when_a_second_difference_lacks_a_price_then_no_price(history_o
     close = prices(arma([0.3], [], 300))
     close[-2] = np.nan
     (outcome,) = (
-        Sarimax(SarimaxSettings(order=(1, 2, 0))).fit(history_of(close), rng=RNG).forecast((1,))
+        Sarimax(SarimaxSettings(engine="reference", order=(1, 2, 0)))
+        .fit(history_of(close), rng=RNG)
+        .forecast((1,))
     )
     assert outcome.status is Status.NO_PRICE
 
@@ -205,7 +211,9 @@ def test_unidentified_when_columns_are_collinear_then_not_converged(columns, con
 def test_fit_when_a_feature_never_occurs_then_not_converged(history_of):
     history = history_of(prices(arma([0.3], [], 150)))
     always_open = replace(history, calendar="24/7")
-    settings = SarimaxSettings(order=(0, 1, 0), exog=("session_before_holiday",))
+    settings = SarimaxSettings(
+        engine="reference", order=(0, 1, 0), exog=("session_before_holiday",)
+    )
     (outcome,) = Sarimax(settings).fit(always_open, rng=RNG).forecast((1,))
     assert outcome.status is Status.NOT_CONVERGED
     assert "collinear" in outcome.reason
@@ -214,7 +222,8 @@ def test_fit_when_a_feature_never_occurs_then_not_converged(history_of):
 def test_estimate_when_optimiser_gives_up_then_not_converged(history_of, monkeypatch):
     monkeypatch.setattr(sarimax, "MAX_ITERATIONS", 1)
     outcome = estimate(
-        history_of(prices(arma([0.6], [0.3], 300))), SarimaxSettings(order=(2, 1, 2))
+        history_of(prices(arma([0.6], [0.3], 300))),
+        SarimaxSettings(engine="reference", order=(2, 1, 2)),
     )
     assert isinstance(outcome, Failure)
     assert outcome.status is Status.NOT_CONVERGED
@@ -222,13 +231,15 @@ def test_estimate_when_optimiser_gives_up_then_not_converged(history_of, monkeyp
 
 def test_estimate_when_a_trend_is_not_differenced_then_explosive(history_of):
     history = history_of(prices(0.5 + RNG.normal(0, 0.001, 400)))
-    outcome = estimate(history, SarimaxSettings(order=(1, 0, 0), trend="n"))
+    outcome = estimate(history, SarimaxSettings(engine="reference", order=(1, 0, 0), trend="n"))
     assert isinstance(outcome, Failure)
     assert outcome.status is Status.EXPLOSIVE
 
 
 def test_fit_when_too_few_changes_have_their_features_then_too_short(history_of):
-    settings = SarimaxSettings(order=(1, 1, 0), exog=("abs_return_lagged",), exog_lag=260)
+    settings = SarimaxSettings(
+        engine="reference", order=(1, 1, 0), exog=("abs_return_lagged",), exog_lag=260
+    )
     history = history_of(prices(arma([0.3], [], 300)))
     (outcome,) = Sarimax(settings).fit(history, rng=RNG).forecast((1,))
     assert outcome.status is Status.TOO_SHORT
@@ -236,7 +247,7 @@ def test_fit_when_too_few_changes_have_their_features_then_too_short(history_of)
 
 
 def test_fit_when_nothing_but_the_search_sees_too_little_then_a_status(history_of):
-    settings = SarimaxSettings(exog=("abs_return_lagged",), exog_lag=298)
+    settings = SarimaxSettings(engine="reference", exog=("abs_return_lagged",), exog_lag=298)
     history = history_of(prices(arma([0.3], [], 300)))
     (outcome,) = Sarimax(settings).fit(history, rng=RNG).forecast((1,))
     assert outcome.status in {Status.TOO_SHORT, Status.NOT_CONVERGED}
@@ -244,7 +255,9 @@ def test_fit_when_nothing_but_the_search_sees_too_little_then_a_status(history_o
 
 def test_extend_when_called_then_nothing_is_estimated(history_of, monkeypatch):
     changes = arma([0.6], [], 400)
-    fitted = Sarimax(SarimaxSettings()).fit(history_of(prices(changes[:300])), rng=RNG)
+    fitted = Sarimax(SarimaxSettings(engine="reference")).fit(
+        history_of(prices(changes[:300])), rng=RNG
+    )
     monkeypatch.setattr(sarimax, "estimate", None)  # a fit would call it
     (outcome,) = fitted.extend(history_of(prices(changes))).forecast((1,))
     refitted = SARIMAX(changes, order=fitted.parameters.order.arma, trend="n").filter(
