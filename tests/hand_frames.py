@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
 from pmx_ray.backtest.frame import FRAME_SCHEMA, QUANTILE_COLUMNS, canonical
 from pmx_ray.forecasters.protocol import normal_quantiles
@@ -71,3 +72,13 @@ def hand_frame(
         for field in FRAME_SCHEMA
     }
     return canonical(pa.table(arrays, schema=FRAME_SCHEMA))
+
+
+def assert_same_figures(found: Mapping[str, object], expected: Mapping[str, object]) -> None:
+    """Compare two rows: figures to 1e-12, which leaves room for the order of a sum alone."""
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        if isinstance(value, float):
+            assert found[name] == pytest.approx(value, rel=1e-12, abs=1e-15), name
+        else:
+            assert found[name] == value, name

@@ -1,10 +1,10 @@
 """The scored cells of a sweep as compact grids: what evaluation and comparison read.
 
 Shapes: F rows (split, cutoff), N tickers, H steps. Frames come one spec at a time and are let go;
-what stays of one is 26 bytes a cell.
+what stays of one is 26 bytes a cell. A long sweep comes in parts, a run of rows each.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,6 +65,15 @@ class Axes:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class SpecName:
+    """Id, label and family of a spec."""
+
+    id: str
+    label: str
+    name: str
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class SpecCells:
     """Forecasts of one spec; NaN where it has none.
@@ -87,6 +96,11 @@ class SpecCells:
     pinball: FloatArray
     inside_50: BoolArray
     inside_90: BoolArray
+
+    @property
+    def named(self) -> SpecName:
+        """The spec without its cells."""
+        return SpecName(self.id, self.label, self.name)
 
     @property
     def failed(self) -> BoolArray:
@@ -167,26 +181,53 @@ class Cells:
             "hits": hits(actual, mean),
         }
 
-    def complete(self, baseline: SpecCells, *, max_failed_frac: float) -> tuple[SpecCells, ...]:
-        """Return the specs that define the common cells: the baseline and all with few failures.
-
-        A failure counts where the baseline has a forecast; where it has none, the price itself is
-        missing or too short, which is no spec's fault.
-        """
-        served = ~baseline.failed
-        n_served = max(int(served.sum()), 1)
-        return tuple(
-            spec
-            for spec in self.specs
-            if spec is baseline or (spec.failed & served).sum() / n_served <= max_failed_frac
-        )
-
-    def common(self, complete: Iterable[SpecCells]) -> BoolArray:
+    def common(self, complete: Set[str]) -> BoolArray:
         """Return the cells with an outcome that every spec of ``complete`` scored, (F, N, H)."""
         common = ~np.isnan(self.actual)
-        for spec in complete:
-            common &= ~spec.failed
+        for spec in self.specs:
+            if spec.id in complete:
+                common &= ~spec.failed
         return common
+
+
+def complete_specs(
+    parts: Iterable[Cells], baseline: str, *, max_failed_frac: float
+) -> frozenset[str]:
+    """Return the specs that define the common cells: the baseline and all with few failures.
+
+    A failure counts where the baseline has a forecast; where it has none, the price itself is
+    missing or too short, which is no spec's fault.
+    """
+    n_served, failed = 0, dict[str, int]()
+    for cells in parts:
+        served = ~cells.spec(baseline).failed
+        n_served += int(served.sum())
+        for spec in cells.specs:
+            failed[spec.id] = failed.get(spec.id, 0) + int((spec.failed & served).sum())
+    return frozenset(
+        name
+        for name, n in failed.items()
+        if name == baseline or n / max(n_served, 1) <= max_failed_frac
+    )
+
+
+def joined_axes(parts: Sequence[Axes]) -> Axes:
+    """Return the axes of parts that follow one another.
+
+    Raises
+    ------
+    DataError
+        If there is no part, their tickers or steps differ, or their rows do not increase.
+    """
+    if not parts:
+        raise DataError("there is no frame to evaluate; run the sweep first")
+    split = np.concatenate([axes.split for axes in parts])
+    cutoff = np.concatenate([axes.cutoff for axes in parts])
+    alike = all((a.tickers, a.steps) == (parts[0].tickers, parts[0].steps) for a in parts)
+    key = (split << 32) + cutoff.astype(np.int64)
+    if not alike or (np.diff(key) <= 0).any():
+        raise DataError("parts of a sweep must share tickers and steps, and come in order of folds")
+    return Axes(split, cutoff, parts[0].tickers, parts[0].steps)
 
 
 def collect(frames: Iterable[tuple[ForecasterSpec, pa.Table]]) -> Cells:
@@ -222,11 +263,14 @@ def collect(frames: Iterable[tuple[ForecasterSpec, pa.Table]]) -> Cells:
         failures.append(_failures(spec, table))
     if first is None:
         raise DataError("there is no frame to evaluate; run the sweep first")
-    failed = pa.concat_tables(failures).sort_by(
-        [(name, "ascending") for name in ("label", "split", "ticker", "cutoff")]
-    )
     specs = sorted(collected.values(), key=lambda spec: (spec.label, spec.id))
-    return Cells(*first, tuple(specs), failed.combine_chunks())
+    return Cells(*first, tuple(specs), sorted_failures(pa.concat_tables(failures)))
+
+
+def sorted_failures(failures: pa.Table) -> pa.Table:
+    """Return failed forecasts by label, split, ticker and cutoff, in one chunk."""
+    keys = [(name, "ascending") for name in ("label", "split", "ticker", "cutoff")]
+    return failures.sort_by(keys).combine_chunks()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -259,7 +303,9 @@ def _lay_out(table: pa.Table, label: str) -> tuple[Axes, IntArray]:
         tuple(int(h) for h in steps),
     )
     place = np.ravel_multi_index((row, ticker, step), axes.shape)
-    if len(place) != np.prod(axes.shape) or len(np.unique(place)) != len(place):
+    there = np.zeros(axes.shape, np.bool_)
+    there.ravel()[place] = True
+    if len(place) != there.size or not there.all():
         raise DataError(
             f"the frame of {label} has {len(place)} rows for {np.prod(axes.shape)} cells; "
             "it must hold each cell once"

@@ -4,19 +4,30 @@ Every figure of a spec is taken over the common cells, those that all complete s
 that two rows of the leaderboard differ by their forecasts and by nothing else.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
 from pmx_ray._typing import BoolArray
-from pmx_ray.backtest.cells import Cells, SpecCells, collect
+from pmx_ray.backtest.cells import (
+    Axes,
+    Cells,
+    SpecCells,
+    SpecName,
+    collect,
+    complete_specs,
+    joined_axes,
+    sorted_failures,
+)
 from pmx_ray.backtest.costs import CostSettings
 from pmx_ray.backtest.report_types import DROPPED_SCHEMA, LEADERBOARD_SCHEMA, EvaluationReport
 from pmx_ray.backtest.resampling import draw_cutoffs
 from pmx_ray.backtest.scoring import Row, Scorer
 from pmx_ray.backtest.strategy import TradingRule
+from pmx_ray.backtest.tally import Tally, tally
 from pmx_ray.config import Settings
 from pmx_ray.forecasters.registry import ForecasterSpec
 
@@ -89,56 +100,93 @@ def evaluate(
         If the frames disagree on their cells or outcomes, or the baseline is missing.
     """
     cells = collect(frames)
-    return evaluate_cells(cells, plan_step_size, settings, baseline=baseline, seed=seed)
+    complete = complete_specs([cells], baseline, max_failed_frac=settings.max_failed_frac)
+    return evaluate_parts(
+        [cells], complete, plan_step_size, settings, baseline=baseline, seed=seed
+    )  # fmt: skip
 
 
-def evaluate_cells(
-    cells: Cells, plan_step_size: int, settings: EvaluationSettings, *, baseline: str, seed: int
+def evaluate_parts(
+    parts: Iterable[Cells],
+    complete: Set[str],
+    plan_step_size: int,
+    settings: EvaluationSettings,
+    *,
+    baseline: str,
+    seed: int,
 ) -> EvaluationReport:
-    """Return the report of collected cells; see ``evaluate``."""
-    base = cells.spec(baseline)
-    complete = cells.complete(base, max_failed_frac=settings.max_failed_frac)
-    common = cells.common(complete)
+    """Return the report of cells that come in parts, runs of folds in their order, read once.
+
+    One part is in memory at a time. ``complete`` are the specs that define the common cells, see
+    ``complete_specs``; the other arguments and errors are those of ``evaluate``.
+    """
+    read = [_reduce(cells, complete, baseline, settings.rule) for cells in parts]
+    axes = joined_axes([part.axes for part in read])
     rows: list[Row] = []
     tickers: list[pa.Table] = []
     cutoffs: list[pa.Table] = []
     blocks: dict[int, int] = {}
-    for h, step in enumerate(cells.axes.steps):
+    for h, step in enumerate(axes.steps):
         draws = draw_cutoffs(
-            cells.axes,
-            step,
-            step_size=plan_step_size,
-            n_resamples=settings.n_resamples,
-            seed=seed,
+            axes, step, step_size=plan_step_size, n_resamples=settings.n_resamples, seed=seed
         )
         scorer = Scorer(
-            cells=cells,
+            axes=axes,
             h=h,
-            baseline=cells.losses(base, h, common[..., h]),
-            common=common[..., h],
             draws=draws,
-            rule=settings.rule,
             step_size=plan_step_size,
             level=settings.level,
             min_trades=settings.min_trades,
         )
-        scores = [scorer.score(spec, incomplete=spec not in complete) for spec in cells.specs]
+        scores = [
+            scorer.score(
+                spec,
+                Tally.joined([part.tallies[spec.id, h] for part in read]),
+                incomplete=spec.id not in complete,
+            )
+            for spec in read[0].specs
+        ]
         rows += ranked([score.row for score in scores])
         tickers += [score.tickers for score in scores]
         cutoffs += [score.cutoffs for score in scores]
         blocks[step] = draws.block
+    failures = pa.concat_tables([part.failures for part in read])
     return EvaluationReport(
         leaderboard=pa.Table.from_pylist(rows, schema=LEADERBOARD_SCHEMA),
         tickers=pa.concat_tables(tickers).combine_chunks(),
         cutoffs=pa.concat_tables(cutoffs).combine_chunks(),
-        failures=cells.failures,
-        dropped=_dropped(cells, complete, common),
+        failures=sorted_failures(failures),
+        dropped=pa.concat_tables([part.dropped for part in read]).combine_chunks(),
         baseline=baseline,
         step_size=plan_step_size,
         seed=seed,
         block_length=blocks,
         settings=settings.model_dump(mode="json"),
     )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Reduced:
+    """What is kept of one part: no cell but those that failed or were dropped."""
+
+    axes: Axes
+    specs: tuple[SpecName, ...]
+    tallies: Mapping[tuple[str, int], Tally]
+    failures: pa.Table
+    dropped: pa.Table
+
+
+def _reduce(cells: Cells, complete: Set[str], baseline: str, rule: TradingRule) -> _Reduced:
+    base, common = cells.spec(baseline), cells.common(complete)
+    tallies: dict[tuple[str, int], Tally] = {}
+    for h in range(len(cells.axes.steps)):
+        used = common[..., h]
+        losses = cells.losses(base, h, used)
+        for spec in cells.specs:
+            tallies[spec.id, h] = tally(cells, spec, h, common=used, baseline=losses, rule=rule)
+    dropped = _dropped(cells, [spec for spec in cells.specs if spec.id in complete], common)
+    names = tuple(spec.named for spec in cells.specs)
+    return _Reduced(cells.axes, names, tallies, cells.failures, dropped)
 
 
 def ranked(rows: Sequence[Row]) -> list[Row]:

@@ -157,35 +157,73 @@ def canonical(table: pa.Table) -> pa.Table:
 
 
 class FrameDigest:
-    """Hash of a whole frame, fed with its canonical parts, spec by spec in the order of spec ids.
+    """Hash of the frames of a sweep, fed with parts: a run of folds of one spec each.
 
-    The hash is over values, not over files: it does not depend on how blocks were cut.
+    The parts of a spec come in the order of folds, and those of several specs in any order between
+    them. The hash is over values, not over files: it depends neither on how blocks were cut nor on
+    how long the runs are.
     """
 
     def __init__(self) -> None:
-        self._digest = hashlib.sha256(FRAME_SCHEMA.to_string().encode())
+        self._of: dict[str, tuple[hashlib._Hash, hashlib._Hash]] = {}
 
     def update(self, part: pa.Table) -> None:
-        """Add the next part."""
-        for name in FRAME_SCHEMA.names:
-            self._digest.update(_column_bytes(part.column(name)))
+        """Add the next folds of one spec, all rows of each, in canonical order."""
+        if not len(part):
+            return
+        spec = part["spec"][0].as_py()
+        numbers, texts = self._of.setdefault(spec, (hashlib.sha256(), hashlib.sha256()))
+        by_fold = np.argsort(fold_keys(part), kind="stable")  # then ticker, then step
+        rows = part.take(pa.array(by_fold)).combine_chunks()
+        numbers.update(_number_bytes(rows))
+        texts.update(_text_bytes(rows))
 
     def hexdigest(self) -> str:
         """Return the hash of what was added so far; 64 hexadecimal digits."""
-        return self._digest.hexdigest()
+        whole = hashlib.sha256(FRAME_SCHEMA.to_string().encode())
+        for spec, (numbers, texts) in sorted(self._of.items()):
+            whole.update(spec.encode() + numbers.digest() + texts.digest())
+        return whole.hexdigest()
 
 
-def _column_bytes(column: pa.ChunkedArray) -> bytes:
-    present: bytes = pc.is_valid(column).to_numpy(zero_copy_only=False).tobytes()
-    if pa.types.is_string(column.type):
-        text: list[str] = pc.fill_null(column, "").to_pylist()
-        return present + "\x00".join(text).encode()
-    if pa.types.is_date32(column.type):
-        column = column.cast(pa.int32())
-    zero: object = False if pa.types.is_boolean(column.type) else 0
-    filled = pc.fill_null(column, pa.scalar(zero, column.type))
-    values: bytes = filled.to_numpy(zero_copy_only=False).tobytes()
-    return present + values
+def fold_keys(table: pa.Table) -> IntArray:
+    """Return a number a row that is the same within a fold and increases with split and cutoff."""
+    split = table["split"].to_numpy().astype(np.int64)
+    days = table["cutoff"].cast(pa.int32()).to_numpy().astype(np.int64)
+    keys: IntArray = (split << 32) + days
+    return keys
+
+
+def _number_bytes(rows: pa.Table) -> bytes:
+    """Return every column but texts, row by row, a missing value as a flag and 0."""
+    columns: dict[str, npt.NDArray[Any]] = {}
+    for field in FRAME_SCHEMA:
+        if pa.types.is_string(field.type):
+            continue
+        column = rows[field.name]
+        if pa.types.is_date32(field.type):
+            column = column.cast(pa.int32())
+        if field.nullable:
+            present = pc.is_valid(column).to_numpy(zero_copy_only=False)
+            columns[f"{field.name} is there"] = present
+            column = pc.fill_null(column, 0.0)
+        columns[field.name] = column.to_numpy(zero_copy_only=False)
+    records = np.empty(len(rows), [(name, values.dtype) for name, values in columns.items()])
+    for name, values in columns.items():
+        records[name] = values
+    return records.tobytes()
+
+
+def _text_bytes(rows: pa.Table) -> bytes:
+    """Return the texts of each row, each with an end that no text holds."""
+    reason = pc.if_else(
+        pc.is_valid(rows["reason"]),
+        pc.binary_join_element_wise("+", pc.fill_null(rows["reason"], ""), ""),
+        "-",
+    )
+    joined = pc.binary_join_element_wise(rows["ticker"], rows["status"], reason, "\x00")
+    ended = pc.binary_join_element_wise(joined, "", "\x00")
+    return "".join(ended.to_pylist()).encode()
 
 
 def to_nixtla(table: pa.Table, names: Sequence[tuple[str, str]], *, step: int) -> pd.DataFrame:

@@ -8,8 +8,9 @@ from typing import Any
 import pyarrow as pa
 
 from pmx_ray import __version__
-from pmx_ray.backtest.compare import COMPARISON, Comparison, compare
-from pmx_ray.backtest.evaluate import evaluate
+from pmx_ray.backtest.cells import collect, complete_specs
+from pmx_ray.backtest.compare import COMPARISON, Comparison, compare_parts
+from pmx_ray.backtest.evaluate import evaluate_parts
 from pmx_ray.backtest.executor import Settled
 from pmx_ray.backtest.frame import FrameDigest
 from pmx_ray.backtest.receipts import lasting_reason
@@ -18,7 +19,7 @@ from pmx_ray.backtest.report_types import (
     EvaluationReport,
     read_document,
 )
-from pmx_ray.backtest.sweep import Sweep, load_settled, spec_frames
+from pmx_ray.backtest.sweep import Run, Sweep, frame_parts, load_settled
 from pmx_ray.errors import DataError, SettingsError
 from pmx_ray.forecasters.registry import ForecasterSpec
 from pmx_ray.lake import BlockStore, FolderStore
@@ -75,14 +76,15 @@ def evaluate_sweep(sweep: Sweep, store: BlockStore) -> Outcome:
     _remove(sweep, PROVENANCE, COMPARISON, PAGE)  # they stand on the report: gone before it changes
     digest = FrameDigest()
 
-    def hashed() -> Iterator[tuple[ForecasterSpec, pa.Table]]:
-        for spec, table in spec_frames(sweep, settled, store):
+    def hashed(run: Run) -> Iterator[tuple[ForecasterSpec, pa.Table]]:
+        for spec, table in run:
             digest.update(table)
             yield spec, table
 
     settings = sweep.settings
-    report = evaluate(
-        hashed(),
+    report = evaluate_parts(
+        (collect(hashed(run)) for run in frame_parts(sweep, settled, store)),
+        _complete(sweep, settled, store),
         settings.folds.step_size,
         settings.evaluation,
         baseline=baseline_id(sweep),
@@ -109,8 +111,10 @@ def compare_sweep(sweep: Sweep, store: BlockStore) -> Comparison:
     if held is not None and held.key == provenance["key"]:
         return held
     settings = sweep.settings
-    comparison = compare(
-        spec_frames(sweep, load_settled(sweep), store),
+    settled = load_settled(sweep)
+    comparison = compare_parts(
+        (collect(run) for run in frame_parts(sweep, settled, store)),
+        _complete(sweep, settled, store),
         settings.folds.step_size,
         settings.evaluation,
         baseline=baseline_id(sweep),
@@ -166,6 +170,17 @@ def baseline_id(sweep: Sweep) -> str:
             return spec.id
     known = ", ".join(spec.label for spec in sweep.specs)
     raise SettingsError(f"evaluation.baseline: no forecaster is labelled '{label}'; known: {known}")
+
+
+def _complete(sweep: Sweep, settled: Sequence[Settled], store: BlockStore) -> frozenset[str]:
+    """Return the specs that define the common cells; without a failure that takes no reading."""
+    if all(row.receipt is not None and row.receipt.failed == 0 for row in settled):
+        return frozenset(spec.id for spec in sweep.specs)
+    return complete_specs(
+        (collect(run) for run in frame_parts(sweep, settled, store)),
+        baseline_id(sweep),
+        max_failed_frac=sweep.settings.evaluation.max_failed_frac,
+    )
 
 
 def _held(sweep: Sweep, key: str) -> tuple[EvaluationReport, dict[str, Any]] | None:

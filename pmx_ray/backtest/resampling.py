@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pmx_ray._typing import BoolArray, FloatArray, IntArray
+from pmx_ray._typing import FloatArray, IntArray
 from pmx_ray.backtest.cells import Axes
 from pmx_ray.stats.intervals import (
     MIN_CUTOFFS,
@@ -37,27 +37,26 @@ class Draws:
     counts: FloatArray
     block: int
 
-    def per_cutoff(self, values: FloatArray) -> FloatArray:
-        """Return the sums of an (F, N) grid by distinct cutoff, shape (C,); NaN counts as 0."""
-        by_row = np.nansum(values, axis=1)
+    def per_cutoff(self, by_row: FloatArray) -> FloatArray:
+        """Return sums by row, shape (F,), as sums by distinct cutoff, shape (C,)."""
         sums = np.bincount(self.cutoff, by_row, minlength=self.counts.shape[1])
         return sums.astype(np.float64)
 
-    def resampled(self, values: FloatArray) -> FloatArray:
-        """Return the sum of an (F, N) grid in each resample, shape (B,)."""
-        totals: FloatArray = self.counts @ self.per_cutoff(values)
+    def resampled(self, by_row: FloatArray) -> FloatArray:
+        """Return the sum in each resample, shape (B,), of sums by row, shape (F,)."""
+        totals: FloatArray = self.counts @ self.per_cutoff(by_row)
         return totals
 
-    def n_cutoffs(self, used: BoolArray) -> int:
-        """Return how many distinct cutoffs have a cell in an (F, N) mask."""
-        return len(np.unique(self.cutoff[used.any(axis=1)]))
+    def n_cutoffs(self, n_by_row: FloatArray) -> int:
+        """Return how many distinct cutoffs have a cell, given how many each row has, (F,)."""
+        return len(np.unique(self.cutoff[n_by_row > 0]))
 
-    def interval(self, statistics: FloatArray, used: BoolArray, *, level: float) -> Interval:
-        """Return the interval of a statistic of the ``used`` cells from its B resampled values.
+    def interval(self, statistics: FloatArray, n_by_row: FloatArray, *, level: float) -> Interval:
+        """Return the interval of a statistic over ``n_by_row`` cells from its B resampled values.
 
         NaN where fewer than ``MIN_CUTOFFS`` cutoffs have such a cell.
         """
-        if self.n_cutoffs(used) < MIN_CUTOFFS:
+        if self.n_cutoffs(n_by_row) < MIN_CUTOFFS:
             return NO_INTERVAL
         return percentile_interval(statistics, level=level)
 

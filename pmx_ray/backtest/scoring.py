@@ -9,14 +9,14 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pmx_ray._typing import BoolArray, FloatArray
-from pmx_ray.backtest.cells import Cells, SpecCells
+from pmx_ray._typing import FloatArray
+from pmx_ray.backtest.cells import Axes, SpecName
 from pmx_ray.backtest.report_types import CUTOFFS_SCHEMA, TICKERS_SCHEMA
 from pmx_ray.backtest.resampling import Draws
-from pmx_ray.backtest.strategy import Sleeves, Trades, TradingRule
+from pmx_ray.backtest.strategy import Sleeves
+from pmx_ray.backtest.tally import Tally
 from pmx_ray.stats import measures
-from pmx_ray.stats.intervals import NO_INTERVAL, Interval, hit_rate_interval, ratio
-from pmx_ray.stats.losses import tracking_error
+from pmx_ray.stats.intervals import NO_INTERVAL, hit_rate_interval, ratio
 
 SKILLS = {"skill_rmse": "squared_error", "skill_qlike": "qlike"}
 """Each skill and the loss behind it."""
@@ -35,22 +35,16 @@ class Scores:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Scorer:
-    """Scores any spec on the common cells of one step.
+    """Scores any spec at one step from its tally.
 
     Attributes
     ----------
-    cells : Cells
-        All specs.
+    axes : Axes
+        What the rows and tickers of a tally stand for.
     h : int
         Position on the step axis.
-    baseline : mapping of str to ndarray of shape (F, N)
-        Losses of the spec that skill is measured against, on the common cells.
-    common : ndarray of bool, shape (F, N)
-        Cells that figures are taken over.
     draws : Draws
         Resamples of this step.
-    rule : TradingRule
-        How forecasts are traded.
     step_size : int
         Sessions between cutoffs.
     level : float
@@ -59,25 +53,15 @@ class Scorer:
         Fewest trades for which the profit factor gets an interval.
     """
 
-    cells: Cells
+    axes: Axes
     h: int
-    baseline: Mapping[str, FloatArray]
-    common: BoolArray
     draws: Draws
-    rule: TradingRule
     step_size: int
     level: float
     min_trades: int
 
-    def score(self, spec: SpecCells, *, incomplete: bool) -> Scores:
-        """Return the scores of ``spec``."""
-        scored = self.cells.scored(spec)[..., self.h]
-        failed = spec.failed[..., self.h]
-        used = self.common & scored
-        own = self.cells.losses(spec, self.h, used)
-        base = {name: np.where(used, self.baseline[name], np.nan) for name in SKILLS.values()}
-        mean, actual = self._compared(spec.mean, used), self._compared(self.cells.actual, used)
-        trades = self.rule.trade(mean, actual)
+    def score(self, spec: SpecName, sums: Tally, *, incomplete: bool) -> Scores:
+        """Return the scores of ``spec``, of which ``sums`` is the tally."""
         row = {
             "spec": spec.id,
             "label": spec.label,
@@ -85,79 +69,72 @@ class Scorer:
             "step": self._sleeves.step,
             "incomplete": incomplete,
             "rank": 0,
-            "n_cells": used.size,
-            "n_scored": int(scored.sum()),
-            "n_failed": int(failed.sum()),
-            "n_common": int(used.sum()),
-            "n_cutoffs": self.draws.n_cutoffs(used),
-            **_averages(own),
-            "tracking_error": tracking_error(actual, mean),
-            **self._hit_rate(own["hits"]),
-            **self._skills(own, base),
-            **self._profit(trades),
-            **self._path(trades),
+            "n_cells": len(self.axes.cutoff) * len(self.axes.tickers),
+            "n_scored": sums.count("scored"),
+            "n_failed": sums.count("failed"),
+            "n_common": sums.count("used"),
+            "n_cutoffs": self.draws.n_cutoffs(sums.by_row["used"]),
+            **_averages(sums),
+            "tracking_error": sums.tracking_error,
+            **self._hit_rate(sums),
+            **self._skills(sums),
+            **self._profit(sums),
+            **self._path(sums.by_row["net_return"]),
         }
         return Scores(
             {name: none_if_nan(value) for name, value in row.items()},
-            self._tickers(spec, own, base, scored, failed),
-            self._cutoffs(spec, own, scored, trades),
+            self._tickers(spec, sums.by_ticker),
+            self._cutoffs(spec, sums.by_row),
         )
 
     @property
     def _sleeves(self) -> Sleeves:
-        return Sleeves(self.cells.axes.steps[self.h], self.step_size)
+        return Sleeves(self.axes.steps[self.h], self.step_size)
 
-    def _compared(self, grid: FloatArray, used: BoolArray) -> FloatArray:
-        return np.where(used, grid[..., self.h], np.nan)
-
-    def _hit_rate(self, hits: FloatArray) -> Row:
+    def _hit_rate(self, sums: Tally) -> Row:
         low, high = hit_rate_interval(
-            self.draws.per_cutoff(hits),
-            self.draws.per_cutoff(_known(hits).astype(np.float64)),
+            self.draws.per_cutoff(sums.by_row["hits"]),
+            self.draws.per_cutoff(sums.by_row["n_hits"]),
             self.draws.counts,
             level=self.level,
         )
         return {
-            "n_directional": int(_known(hits).sum()),
-            "hit_rate": _mean(hits),
+            "n_directional": sums.count("n_hits"),
+            "hit_rate": sums.mean("hits"),
             "hit_rate_low": low,
             "hit_rate_high": high,
         }
 
-    def _skills(self, own: Mapping[str, FloatArray], base: Mapping[str, FloatArray]) -> Row:
+    def _skills(self, sums: Tally) -> Row:
         row: Row = {}
         for name, loss in SKILLS.items():
-            drawn = _skill(name, *(self.draws.resampled(side[loss]) for side in (own, base)))
-            low, high = self.draws.interval(drawn, _known(own[loss]), level=self.level)
-            totals = (np.asarray(np.nansum(side[loss])) for side in (own, base))
-            row[name] = float(_skill(name, *totals))
+            sides = sums.by_row[loss], sums.by_row[f"base_{loss}"]
+            drawn = _skill(name, *map(self.draws.resampled, sides))
+            low, high = self.draws.interval(drawn, sums.by_row[f"n_{loss}"], level=self.level)
+            row[name] = float(_skill(name, *(np.asarray(side.sum()) for side in sides)))
             row[f"{name}_low"], row[f"{name}_high"] = low, high
         return row
 
-    def _profit(self, trades: Trades) -> Row:
+    def _profit(self, sums: Tally) -> Row:
         """Return the profit factor; over all splits, as it needs no order in time."""
-        taken = trades.returns[trades.taken]
+        gains, losses = sums.by_row["gains"], sums.by_row["losses"]
         low, high = NO_INTERVAL
-        if len(taken) >= self.min_trades:
-            low, high = self._profit_interval(trades)
+        if sums.count("trades") >= self.min_trades:
+            won, lost = self.draws.resampled(gains), self.draws.resampled(losses)
+            factor = np.where((lost == 0.0) & (won > 0.0), np.inf, ratio(won, lost))
+            low, high = self.draws.interval(factor, sums.by_row["n_returns"], level=self.level)
         return {
-            "n_trades": len(taken),
-            "profit_factor": measures.profit_factor(taken),
+            "n_trades": sums.count("trades"),
+            "profit_factor": measures.profit_factor(np.array([gains.sum(), -losses.sum()])),
             "profit_factor_low": low,
             "profit_factor_high": high,
         }
 
-    def _profit_interval(self, trades: Trades) -> Interval:
-        gains = self.draws.resampled(np.maximum(trades.returns, 0.0))
-        losses = self.draws.resampled(np.maximum(-trades.returns, 0.0))
-        factor = np.where((losses == 0.0) & (gains > 0.0), np.inf, ratio(gains, losses))
-        return self.draws.interval(factor, _known(trades.returns), level=self.level)
-
-    def _path(self, trades: Trades) -> Row:
+    def _path(self, returns: FloatArray) -> Row:
         """Return the measures of a walk through time; NaN for a combinatorial plan."""
         names = ("max_drawdown_frac", "net_return", "sharpe_annual", "volatility_adjusted_return")
-        returns, sleeves = trades.by_cutoff, self._sleeves
-        if not self.cells.axes.is_path or np.isnan(returns).all():
+        sleeves = self._sleeves
+        if not self.axes.is_path or np.isnan(returns).all():
             return dict.fromkeys(names, np.nan)
         equity, a_year = sleeves.equity(returns), sleeves.periods_per_year
         figures = (
@@ -168,47 +145,36 @@ class Scorer:
         )
         return dict(zip(names, figures, strict=True))
 
-    def _tickers(
-        self,
-        spec: SpecCells,
-        own: Mapping[str, FloatArray],
-        base: Mapping[str, FloatArray],
-        scored: BoolArray,
-        failed: BoolArray,
-    ) -> pa.Table:
-        tickers = self.cells.axes.tickers
-        skills = {
-            name: _skill(name, np.nansum(own[loss], axis=0), np.nansum(base[loss], axis=0))
-            for name, loss in SKILLS.items()
-        }
+    def _tickers(self, spec: SpecName, sums: Mapping[str, FloatArray]) -> pa.Table:
         columns = {
-            "ticker": np.array(tickers, dtype=object),
-            "n_scored": scored.sum(axis=0),
-            "n_failed": failed.sum(axis=0),
-            "n_common": _known(own["squared_error"]).sum(axis=0),
-            "rmse": np.sqrt(_means(own["squared_error"], axis=0)),
-            "qlike": _means(own["qlike"], axis=0),
-            "crps": _means(own["crps"], axis=0),
-            **skills,
+            "ticker": np.array(self.axes.tickers, dtype=object),
+            "n_scored": sums["scored"],
+            "n_failed": sums["failed"],
+            "n_common": sums["used"],
+            "rmse": np.sqrt(_means(sums, "squared_error")),
+            "qlike": _means(sums, "qlike"),
+            "crps": _means(sums, "crps"),
+            **{
+                name: _skill(name, sums[loss], sums[f"base_{loss}"])
+                for name, loss in SKILLS.items()
+            },
         }
         return self._table(spec, columns, TICKERS_SCHEMA)
 
-    def _cutoffs(
-        self, spec: SpecCells, own: Mapping[str, FloatArray], scored: BoolArray, trades: Trades
-    ) -> pa.Table:
-        axes, returns = self.cells.axes, trades.by_cutoff
+    def _cutoffs(self, spec: SpecName, sums: Mapping[str, FloatArray]) -> pa.Table:
+        returns = sums["net_return"]
         equity = np.full(len(returns), np.nan)
         drawdown = equity
-        if axes.is_path and not np.isnan(returns).all():
+        if self.axes.is_path and not np.isnan(returns).all():
             equity, drawdown = self._sleeves.equity(returns), self._sleeves.drawdown_frac(returns)
         columns = {
-            "split": axes.split,
-            "cutoff": axes.cutoff,
-            "n_scored": scored.sum(axis=1),
-            "n_common": _known(own["squared_error"]).sum(axis=1),
-            "mse": _means(own["squared_error"], axis=1),
-            "qlike": _means(own["qlike"], axis=1),
-            "crps": _means(own["crps"], axis=1),
+            "split": self.axes.split,
+            "cutoff": self.axes.cutoff,
+            "n_scored": sums["scored"],
+            "n_common": sums["used"],
+            "mse": _means(sums, "squared_error"),
+            "qlike": _means(sums, "qlike"),
+            "crps": _means(sums, "crps"),
             "net_return": returns,
             "equity": equity,
             "drawdown_frac": drawdown,
@@ -216,7 +182,7 @@ class Scorer:
         return self._table(spec, columns, CUTOFFS_SCHEMA)
 
     def _table(
-        self, spec: SpecCells, columns: Mapping[str, npt.NDArray[np.generic]], schema: pa.Schema
+        self, spec: SpecName, columns: Mapping[str, npt.NDArray[np.generic]], schema: pa.Schema
     ) -> pa.Table:
         size = len(columns["n_scored"])
         fixed = {"spec": spec.id, "label": spec.label, "step": self._sleeves.step}
@@ -234,32 +200,20 @@ def none_if_nan(value: str | int | float | bool | None) -> str | int | float | b
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def _averages(own: Mapping[str, FloatArray]) -> Row:
+def _averages(sums: Tally) -> Row:
     return {
-        "n_qlike": int(_known(own["qlike"]).sum()),
-        "rmse": math.sqrt(_mean(own["squared_error"])),
-        "mae": _mean(own["absolute_error"]),
-        "smape": _mean(own["smape"]),
-        "qlike": _mean(own["qlike"]),
-        "crps": _mean(own["crps"]),
-        "pinball": _mean(own["pinball"]),
-        "coverage_50": _mean(own["inside_50"]),
-        "coverage_90": _mean(own["inside_90"]),
+        "n_qlike": sums.count("n_qlike"),
+        "rmse": math.sqrt(sums.mean("squared_error")),
+        "mae": sums.mean("absolute_error"),
+        **{name: sums.mean(name) for name in ("smape", "qlike", "crps", "pinball")},
+        "coverage_50": sums.mean("inside_50"),
+        "coverage_90": sums.mean("inside_90"),
     }
 
 
-def _known(values: FloatArray) -> BoolArray:
-    return ~np.isnan(values)
-
-
-def _mean(values: FloatArray) -> float:
-    known = values[_known(values)]
-    return float(known.mean()) if len(known) else math.nan
-
-
-def _means(values: FloatArray, *, axis: int) -> FloatArray:
-    """Return means along ``axis``; NaN where nothing is known."""
-    return ratio(np.nansum(values, axis=axis), _known(values).sum(axis=axis).astype(np.float64))
+def _means(sums: Mapping[str, FloatArray], loss: str) -> FloatArray:
+    """Return the means behind sums; NaN where nothing is known."""
+    return ratio(sums[loss], sums[f"n_{loss}"])
 
 
 def _skill(name: str, own: FloatArray, base: FloatArray) -> FloatArray:

@@ -10,11 +10,14 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
+import numpy as np
 import pyarrow as pa
 
+from pmx_ray._typing import IntArray
 from pmx_ray.backtest.blocks import (
+    MAX_FOLDS,
     BlockPlan,
     BlockSize,
     WorkBlock,
@@ -22,7 +25,7 @@ from pmx_ray.backtest.blocks import (
     registered_s,
 )
 from pmx_ray.backtest.executor import Settled
-from pmx_ray.backtest.frame import FRAME_SCHEMA, canonical
+from pmx_ray.backtest.frame import FRAME_SCHEMA, canonical, fold_keys
 from pmx_ray.backtest.pace import load_paces, save_paces
 from pmx_ray.backtest.receipts import (
     RECEIPTS,
@@ -54,6 +57,12 @@ from pmx_ray.lake import (
 )
 
 SETTINGS, PANEL, QUALITY = "settings.yaml", "panel.parquet", "quality.json"
+
+PART_CELLS = 500_000
+"""Cells of all specs that an evaluation holds at once, some 26 bytes each."""
+
+Run: TypeAlias = Iterator[tuple[ForecasterSpec, pa.Table]]
+"""Each spec of a sweep with its rows over a run of folds."""
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
 """How the address of a lake begins where it is not a path."""
@@ -263,10 +272,10 @@ def load_settled(sweep: Sweep) -> tuple[Settled, ...]:
     return settled
 
 
-def spec_frames(
-    sweep: Sweep, settled: Sequence[Settled], store: BlockStore
-) -> Iterator[tuple[ForecasterSpec, pa.Table]]:
-    """Yield each spec, in the order of ids, with its whole frame; one spec in memory at a time.
+def frame_parts(sweep: Sweep, settled: Sequence[Settled], store: BlockStore) -> Iterator[Run]:
+    """Yield runs of folds in their order; of each, every spec in the order of ids with its rows.
+
+    Runs end where blocks do, as far as that goes, so that each block is read once.
 
     Raises
     ------
@@ -276,9 +285,47 @@ def spec_frames(
     by_spec: dict[str, list[Settled]] = {spec.id: [] for spec in sweep.specs}
     for row in settled:
         by_spec[row.block.spec.id].append(row)
-    for spec in sorted(sweep.specs, key=lambda spec: spec.id):
-        parts = [_block_table(sweep, row, store) for row in by_spec[spec.id]]
-        yield spec, canonical(pa.concat_tables(parts))
+    specs = sorted(sweep.specs, key=lambda spec: spec.id)
+    for first, stop in _runs(sweep, settled):
+        yield (
+            (spec, _run_table(sweep, by_spec[spec.id], store, first, stop)) for spec in specs
+        )  # fmt: skip
+
+
+def _runs(sweep: Sweep, settled: Sequence[Settled]) -> Iterator[tuple[int, int]]:
+    """Yield runs of folds of at most ``PART_CELLS`` cells, but no shorter than a usual block."""
+    n_folds = len(sweep.plan)
+    most = max(MAX_FOLDS, PART_CELLS * n_folds // sweep.n_cells)
+    ends = np.unique([row.block.stop for row in settled])
+    first = 0
+    while first < n_folds:
+        within = ends[(ends > first) & (ends <= first + most)]
+        stop = int(within[-1]) if len(within) else min(first + most, n_folds)
+        yield first, stop
+        first = stop
+
+
+def _run_table(
+    sweep: Sweep, settled: Sequence[Settled], store: BlockStore, first: int, stop: int
+) -> pa.Table:
+    """Return the rows of one spec over the folds ``[first, stop)``, in canonical order."""
+    parts = []
+    for row in settled:
+        block = row.block
+        if block.stop <= first or stop <= block.first:
+            continue
+        table = _block_table(sweep, row, store)
+        if block.first < first or stop < block.stop:
+            wanted = _plan_keys(sweep, max(first, block.first), min(stop, block.stop))
+            table = table.filter(pa.array(np.isin(fold_keys(table), wanted)))
+        parts.append(table)
+    return canonical(pa.concat_tables(parts))
+
+
+def _plan_keys(sweep: Sweep, first: int, stop: int) -> IntArray:
+    plan = sweep.plan[first:stop]
+    days: IntArray = sweep.panel.sessions[plan.cutoff].astype(np.int64)
+    return (plan.split << 32) + days
 
 
 def _block_table(sweep: Sweep, settled: Settled, store: BlockStore) -> pa.Table:

@@ -4,7 +4,7 @@ import pyarrow.compute as pc
 import pytest
 from hand_frames import DRIFT, FIRST_CUTOFF, RANDOM_WALK, averaging, hand_frame
 
-from pmx_ray.backtest.cells import collect
+from pmx_ray.backtest.cells import collect, complete_specs
 from pmx_ray.errors import DataError
 from pmx_ray.stats.losses import pinball
 
@@ -94,8 +94,7 @@ def test_spec_when_not_evaluated_then_names_those_that_were():
 @pytest.mark.parametrize(("limit", "labels"), [(0.0, 1), (0.16, 1), (0.17, 2), (1.0, 2)])
 def test_complete_when_a_sixth_failed_then_only_above_that_limit(limit, labels):
     cells = collect([walk(), (DRIFT, hand_frame(DRIFT, 0.0, ACTUAL, failed=FAILED))])
-    baseline = cells.spec(RANDOM_WALK.id)
-    assert len(cells.complete(baseline, max_failed_frac=limit)) == labels
+    assert len(complete_specs([cells], RANDOM_WALK.id, max_failed_frac=limit)) == labels
 
 
 def test_common_when_each_spec_fails_elsewhere_then_what_is_left_of_both():
@@ -107,7 +106,7 @@ def test_common_when_each_spec_fails_elsewhere_then_what_is_left_of_both():
     ])  # fmt: skip
     expected = np.ones((3, 2, 1), bool)
     expected[0, 0] = expected[2, 1] = False
-    np.testing.assert_array_equal(cells.common(cells.specs), expected)
+    np.testing.assert_array_equal(cells.common({spec.id for spec in cells.specs}), expected)
 
 
 def test_losses_when_a_cell_is_not_used_then_missing_everywhere():

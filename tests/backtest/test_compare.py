@@ -1,12 +1,16 @@
 import json
+from dataclasses import asdict
+from itertools import pairwise
 
 import numpy as np
+import pyarrow as pa
 import pytest
-from hand_frames import DRIFT, RANDOM_WALK, averaging, hand_frame
+from hand_frames import DRIFT, RANDOM_WALK, assert_same_figures, averaging, hand_frame
 
-from pmx_ray.backtest.cells import PAIRED_LOSSES
-from pmx_ray.backtest.compare import Comparison, compare
+from pmx_ray.backtest.cells import PAIRED_LOSSES, collect
+from pmx_ray.backtest.compare import Comparison, compare, compare_parts
 from pmx_ray.backtest.evaluate import EvaluationSettings, evaluate
+from pmx_ray.backtest.frame import fold_keys
 from pmx_ray.errors import DataError
 
 SETTINGS = EvaluationSettings()
@@ -82,3 +86,22 @@ def test_compare_when_saved_then_loaded_the_same(tmp_path):
 def test_compare_when_the_file_is_missing_then_says_what_to_run(tmp_path):
     with pytest.raises(DataError, match="run `pmx compare` first"):
         Comparison.load(tmp_path)
+
+
+@pytest.mark.parametrize("bounds", [(0, 1, 20), (0, 7, 8, 20)])
+def test_compare_when_the_cells_come_in_parts_then_the_same_differences(bounds):
+    pairs = frames(returns(20, 1), returns(20), failed={(4, 0): ("error", "no")})
+    parts = [
+        collect((spec, table.filter(pa.array(within(table, first, stop)))) for spec, table in pairs)
+        for first, stop in pairwise(bounds)
+    ]
+    both = {RANDOM_WALK.id, DRIFT.id}
+    found = compare_parts(parts, both, 5, SETTINGS, baseline=RANDOM_WALK.id, seed=3)
+    for one, other in zip(found.differences, compared(pairs).differences, strict=True):
+        assert_same_figures(asdict(one), asdict(other))
+
+
+def within(table, first, stop):
+    """Return which rows lie in the folds ``[first, stop)``."""
+    keys = fold_keys(table)
+    return np.isin(keys, np.unique(keys)[first:stop])

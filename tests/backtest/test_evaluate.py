@@ -1,13 +1,18 @@
+from itertools import pairwise
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 from arch.bootstrap import StationaryBootstrap
-from hand_frames import DRIFT, RANDOM_WALK, averaging, hand_frame
+from hand_frames import DRIFT, RANDOM_WALK, assert_same_figures, averaging, hand_frame
 
+from pmx_ray.backtest.cells import collect, complete_specs
 from pmx_ray.backtest.costs import CostSettings
-from pmx_ray.backtest.evaluate import EvaluationSettings, evaluate
+from pmx_ray.backtest.evaluate import EvaluationSettings, evaluate, evaluate_parts
+from pmx_ray.backtest.frame import fold_keys
 from pmx_ray.backtest.report_types import SCHEMAS
+from pmx_ray.errors import DataError
 from pmx_ray.forecasters.protocol import Status
 from pmx_ray.stats.intervals import block_length, wilson
 
@@ -329,6 +334,49 @@ def test_evaluate_when_the_plan_is_combinatorial_then_no_equity_curve():
     assert row(found, DRIFT)["n_trades"] == 5
     path = ("max_drawdown_frac", "net_return", "sharpe_annual", "volatility_adjusted_return")
     assert [row(found, DRIFT)[name] for name in path] == [None] * 4
+
+
+def parts_of(frames, bounds):
+    keys = np.unique(fold_keys(frames[0][1]))
+    for first, stop in pairwise(bounds):
+        yield collect(
+            (spec, table.filter(pa.array(np.isin(fold_keys(table), keys[first:stop]))))
+            for spec, table in frames
+        )
+
+
+@pytest.mark.parametrize("bounds", [(0, 30), (0, 1, 30), (0, 7, 8, 29, 30)])
+@pytest.mark.parametrize("layout", [{}, {"split": [0] * 15 + [1] * 15, "cutoff": [*range(15)] * 2}])
+def test_evaluate_when_the_cells_come_in_parts_then_the_same_figures(bounds, layout):
+    """Only the order of sums may differ."""
+    actual = returns(30, n_steps=2)
+    actual[2, 1] = np.nan
+    failed = {(4, 0): ERROR, (20, 2): (Status.EXPLOSIVE.value, "persistence 1.0001")}
+    values = {"steps": (1, 5), **layout}
+    frames = [
+        walk(actual, **values),
+        drift(returns(30, n_steps=2, seed=1) / 4, actual, failed=failed, **values),
+    ]
+    complete = complete_specs(parts_of(frames, bounds), RANDOM_WALK.id, max_failed_frac=0.05)
+    found = evaluate_parts(
+        parts_of(frames, bounds), complete, 5, EvaluationSettings(), baseline=RANDOM_WALK.id, seed=0
+    )
+    whole = report(*frames)
+    for name in SCHEMAS:
+        rows, expected = getattr(found, name).to_pylist(), getattr(whole, name).to_pylist()
+        assert len(rows) == len(expected)
+        for one, other in zip(rows, expected, strict=True):
+            assert_same_figures(one, other)
+
+
+def test_evaluate_when_parts_come_in_another_order_then_refused():
+    frames = [walk(returns(4)), drift(returns(4, seed=1), returns(4))]
+    early, late = parts_of(frames, (0, 2, 4))
+    both = {RANDOM_WALK.id, DRIFT.id}
+    with pytest.raises(DataError, match="in order of folds"):
+        evaluate_parts(
+            [late, early], both, 5, EvaluationSettings(), baseline=RANDOM_WALK.id, seed=0
+        )
 
 
 def test_evaluate_when_large_then_frames_are_let_go():

@@ -8,6 +8,7 @@ from pmx_ray.backtest.frame import (
     FrameDigest,
     build_frame,
     canonical,
+    fold_keys,
     realized,
     to_nixtla,
 )
@@ -131,6 +132,16 @@ def test_digest_when_one_value_changes_then_another(
         index, table.field(column), pa.array(values, table.field(column).type)
     )
     assert digest(changed) != digest(table)
+
+
+def test_digest_when_fed_in_runs_of_folds_then_the_same(small: tuple[Panel, FoldPlan]) -> None:
+    table = frame(*small)
+    keys = fold_keys(table)
+    whole, runs = FrameDigest(), FrameDigest()
+    whole.update(table)
+    for part in (np.unique(keys)[:1], np.unique(keys)[1:]):
+        runs.update(table.filter(pa.array(np.isin(keys, part))))
+    assert runs.hexdigest() == whole.hexdigest()
 
 
 def test_nixtla_when_exported_then_their_columns(small: tuple[Panel, FoldPlan]) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from hand_frames import assert_same_figures
 
 from pmx_ray.backtest import sweep as folder_of
 from pmx_ray.backtest.executor import Settled, run_in_process
@@ -204,6 +205,29 @@ def test_evaluate_when_a_block_was_lost_since_then_it_is_known_again(tmp_path: P
     assert outcome.provenance["n_quarantined_blocks"] == 1
     assert set(outcome.report.failures["status"].to_pylist()) == {"quarantined"}
     assert not (sweep.folder / "report.html").exists()
+
+
+@pytest.mark.parametrize("longest", [1, 4, 7])
+def test_evaluate_when_a_part_holds_few_folds_then_the_same_forecasts_and_figures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, longest: int
+) -> None:
+    """A block may be longer than a part, and parts of several specs end where blocks do."""
+    sweep = ready(tmp_path)
+    store = open_store(sweep.lake_url)
+    run(sweep, store)
+    whole = evaluate_sweep(sweep, store)
+    (sweep.folder / "provenance.json").unlink()  # else nothing would be read anew
+    monkeypatch.setattr(folder_of, "MAX_FOLDS", longest)
+    monkeypatch.setattr(folder_of, "PART_CELLS", 1)
+    settled = folder_of.load_settled(sweep)
+    runs = [list(found) for found in folder_of.frame_parts(sweep, settled, store)]
+    assert len(runs) > 1
+    assert sum(len(table) for found in runs for _, table in found) == sweep.n_cells
+    parted = evaluate_sweep(sweep, store)
+    assert parted.provenance == whole.provenance
+    board, expected = parted.report.leaderboard, whole.report.leaderboard
+    for one, other in zip(board.to_pylist(), expected.to_pylist(), strict=True):
+        assert_same_figures(one, other)
 
 
 def test_evaluated_when_nothing_was_then_says_what_to_do(tmp_path: Path) -> None:
