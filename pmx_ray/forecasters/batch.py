@@ -211,6 +211,31 @@ def _defect(where: str, error: Exception) -> Failure:
     return Failure(Status.ERROR, f"{where} raised {type(error).__name__}: {detail}")
 
 
+def assemble(
+    mean: FloatArray,
+    variance: FloatArray,
+    quantiles: FloatArray,
+    failures: Mapping[tuple[int, int], Failure],
+) -> ForecastBatch:
+    """Return the batch of arrays and of the cells that failed.
+
+    Parameters
+    ----------
+    mean, variance : ndarray of shape (F, M, H)
+        Taken over, and set to NaN in the cells that failed.
+    quantiles : ndarray of shape (F, M, Q, H)
+        Likewise.
+    failures : mapping of (fold, ticker) positions to Failure
+        Every cell without a forecast.
+    """
+    status = np.full(mean.shape[:2], Status.OK.value, dtype="<U16")
+    for cell, failure in failures.items():
+        mean[cell] = variance[cell] = quantiles[cell] = np.nan
+        status[cell] = failure.status.value
+    reasons = {cell: failure.reason for cell, failure in failures.items()}
+    return ForecastBatch(mean, variance, quantiles, status, reasons)
+
+
 def gather(
     outcomes: list[tuple[Outcome, ...]], steps: tuple[int, ...], n_tickers: int
 ) -> ForecastBatch:

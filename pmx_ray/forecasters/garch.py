@@ -1,4 +1,4 @@
-"""GARCH and GJR-GARCH of percent log returns; `arch` estimates, the recursion here forecasts.
+"""GARCH and GJR-GARCH of percent log returns, estimated by a batched kernel or by `arch`.
 
 With e(t) = 100 r(t) - mu, the variance of the next session is
 
@@ -8,264 +8,159 @@ and the variance over h sessions is the sum of the recursion's h steps, where a 
 replaced by its expectation s2 and half of it is expected to fall below zero.
 """
 
-import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
-from pydantic import Field
-from scipy import special
 
-from pmx_ray._typing import FloatArray
-from pmx_ray.config import Settings
+from pmx_ray._typing import BoolArray, FloatArray
 from pmx_ray.data.panel import Panel, observed_returns
+from pmx_ray.folds import FoldPlan
+from pmx_ray.forecasters.batch import ForecastBatch, RngAt, assemble
+from pmx_ray.forecasters.garch_model import (
+    MAX_PERSISTENCE,
+    MIN_RETURNS,
+    ON_BOUND,
+    GarchParameters,
+    GarchSettings,
+    guard,
+    student_t_quantiles,
+)
+from pmx_ray.forecasters.garch_reference import ReferenceGarch
 from pmx_ray.forecasters.protocol import (
     QUANTILE_LEVELS,
     FailedFit,
     Failure,
     FittedForecaster,
     Forecast,
+    Forecaster,
     Outcome,
     Scope,
     Status,
     missing_price,
+    normal_quantiles,
     unusable,
 )
 from pmx_ray.forecasters.registry import register
-
-MIN_RETURNS = 200
-"""Fewest log returns fitted or filtered; with fewer the persistence is badly biased downwards
-(Hwang and Valls Pereira 2006, European Journal of Finance 12, 473-494)."""
-
-MAX_PERSISTENCE = 0.9999
-"""At or above it the variance has no level to return to, and the fit is refused."""
-
-ON_BOUND = 1e-6
-"""A coefficient this near to its bound stands on it."""
-
-NU_BOUNDS = (2.05, 500.0)
-"""Between these `arch` searches for the degrees of freedom."""
-
-MAX_ITERATIONS = 200
-"""Steps the optimiser may take."""
-
-BACKCAST_LENGTH, BACKCAST_DECAY = 75, 0.94
-"""The variance before the first return is that of the first 75, weighted by 0.94 a session."""
+from pmx_ray.forecasters.return_windows import (
+    Cell,
+    context_windows,
+    fits_serving,
+    training_windows,
+)
+from pmx_ray.kernels import garch as kernel
 
 
-class GarchSettings(Settings):
-    """Settings of the GARCH family.
-
-    Attributes
-    ----------
-    p : int
-        Lags of the squared return.
-    o : int
-        Lags of the squared negative return: 0 is GARCH, 1 is GJR-GARCH.
-    q : int
-        Lags of the variance.
-    dist : str
-        Distribution of the standardised return, ``normal`` or Student's ``t``.
-    mean : str
-        Mean of a log return, ``zero`` or an estimated ``constant``.
-    """
-
-    p: int = Field(default=1, ge=1, le=3)
-    o: int = Field(default=0, ge=0, le=1)
-    q: int = Field(default=1, ge=1, le=3)
-    dist: Literal["normal", "t"] = "normal"
-    mean: Literal["zero", "constant"] = "zero"
+def _form(settings: GarchSettings) -> kernel.Form:
+    return kernel.Form(
+        mean=int(settings.mean == "constant"),
+        p=settings.p,
+        o=settings.o,
+        q=settings.q,
+        student=int(settings.dist == "t"),
+    )
 
 
-@dataclass(frozen=True, slots=True)
-class GarchParameters:
-    """Estimated coefficients, for returns in percent.
-
-    Attributes
-    ----------
-    mu : float
-        Mean of a return.
-    omega : float
-        Constant of the recursion, > 0.
-    alpha, gamma, beta : tuple of float
-        Coefficients of lag 1, 2, ...; ``gamma`` is empty without asymmetry.
-    nu : float or None
-        Degrees of freedom of Student's t; None where returns are normal.
-    """
-
-    mu: float
-    omega: float
-    alpha: tuple[float, ...]
-    gamma: tuple[float, ...]
-    beta: tuple[float, ...]
-    nu: float | None = None
-
-    @property
-    def persistence(self) -> float:
-        """Share of a variance shock that is left one session later; a symmetric density."""
-        return sum(self.alpha) + sum(self.gamma) / 2 + sum(self.beta)
-
-
-def step_variances(parameters: GarchParameters, returns: FloatArray, *, n_steps: int) -> FloatArray:
-    """Return the variance of each of the ``n_steps`` sessions after the last return.
+def estimate(returns: FloatArray, settings: GarchSettings) -> tuple[FloatArray, dict[int, Failure]]:
+    """Estimate each window by maximum likelihood with the kernel.
 
     Parameters
     ----------
-    parameters : GarchParameters
-        Coefficients.
-    returns : ndarray of shape (R,)
-        Percent log returns, oldest first, R >= 1.
-    n_steps : int
-        Sessions ahead.
-
-    Returns
-    -------
-    ndarray of shape (n_steps,)
-        Percent squared.
-    """
-    residuals = returns - parameters.mu
-    squares = residuals**2
-    start = _backcast(squares)
-    alpha, gamma, beta = parameters.alpha, parameters.gamma, parameters.beta
-    # Lists run from the oldest to the newest value, so that [-1 - i] is lag i + 1.
-    e2 = [start] * len(alpha) + squares.tolist()
-    bad = [start / 2] * len(gamma) + np.where(residuals < 0, squares, 0.0).tolist()
-    s2 = [start] * len(beta)
-    n_returns = len(returns)
-    for t in range(n_returns + n_steps):
-        value = parameters.omega
-        for i, coefficient in enumerate(alpha):
-            value += coefficient * e2[t + len(alpha) - 1 - i]
-        for i, coefficient in enumerate(gamma):
-            value += coefficient * bad[t + len(gamma) - 1 - i]
-        for j, coefficient in enumerate(beta):
-            value += coefficient * s2[t + len(beta) - 1 - j]
-        s2.append(value)
-        if t >= n_returns:
-            e2.append(value)
-            bad.append(value / 2)
-    return np.array(s2[-n_steps:])
-
-
-def _backcast(squares: FloatArray) -> float:
-    head = squares[:BACKCAST_LENGTH]
-    weights = BACKCAST_DECAY ** np.arange(len(head), dtype=np.float64)
-    return float(weights @ head / weights.sum())
-
-
-def student_t_quantiles(
-    mean: FloatArray, variance: FloatArray, steps: FloatArray, nu: float
-) -> FloatArray:
-    """Return quantiles at ``QUANTILE_LEVELS`` of cumulative returns with Student-t sessions.
-
-    One step is exact. Over h steps it is an approximation: a t distribution with the forecast's
-    mean and variance and ``nu_h = 4 + h (nu - 4)`` degrees of freedom, which gives it the kurtosis
-    ``3 + 6 / (h (nu - 4))`` of a sum of h independent draws; for nu <= 4, where the kurtosis does
-    not exist, nu_h = nu. Volatility clustering makes the true tails of the sum heavier.
-
-    Parameters
-    ----------
-    mean, variance, steps : ndarray of shape (H,)
-        Moments of the cumulative log return, and sessions ahead.
-    nu : float
-        Degrees of freedom of one session, > 2.
-
-    Returns
-    -------
-    ndarray of shape (Q, H)
-    """
-    nu_h = 4.0 + steps * (nu - 4.0) if nu > 4.0 else np.full_like(steps, nu)
-    unit: FloatArray = special.stdtrit(nu_h, np.array(QUANTILE_LEVELS)[:, None])
-    return mean + np.sqrt(variance * (nu_h - 2.0) / nu_h) * unit
-
-
-def estimate(returns: FloatArray, settings: GarchSettings) -> GarchParameters | Failure:
-    """Estimate the coefficients by maximum likelihood with `arch`.
-
-    Parameters
-    ----------
-    returns : ndarray of shape (R,)
-        Percent log returns.
+    returns : ndarray of shape (W, n)
+        Percent log returns, not all equal.
     settings : GarchSettings
         Orders, distribution and mean.
 
     Returns
     -------
-    GarchParameters or Failure
-        NOT_CONVERGED where the optimiser gave up or a coefficient stands on its bound, EXPLOSIVE
-        where the persistence reaches ``MAX_PERSISTENCE``.
+    parameters : ndarray of shape (W, K)
+        As ``kernels.garch.fit`` returns them.
+    failures : dict of int to Failure
+        The windows whose estimate is not used: NOT_CONVERGED where the search gave up or a
+        coefficient stands on its bound, EXPLOSIVE where the persistence reaches
+        ``MAX_PERSISTENCE``.
     """
-    # Imported here: a second of start-up that only a fit should cost.
-    from arch import arch_model  # noqa: PLC0415
-
-    model = arch_model(
-        returns,
-        mean="Zero" if settings.mean == "zero" else "Constant",
-        p=settings.p,
-        o=settings.o,
-        q=settings.q,
-        dist=settings.dist,
-        rescale=False,
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # convergence and scale; the flag below is what counts
-        try:
-            result = model.fit(disp="off", show_warning=False, options={"maxiter": MAX_ITERATIONS})
-        except (ValueError, np.linalg.LinAlgError) as error:
-            return Failure(Status.NOT_CONVERGED, f"arch: {' '.join(str(error).split())[:150]}")
-    if result.convergence_flag != 0:
-        return Failure(
-            Status.NOT_CONVERGED, f"the optimiser stopped with flag {result.convergence_flag}"
-        )
-    parameters = _named({str(k): float(v) for k, v in result.params.items()}, settings)
-    return _guard(parameters, float(np.mean(returns**2))) or parameters
+    form = _form(settings)
+    fits = kernel.fit(returns, form)
+    failures: dict[int, Failure] = {}
+    squares = np.mean(returns**2, axis=1)
+    for w in np.flatnonzero(_doubtful(fits.parameters, form, squares)).tolist():
+        refused = guard(named(fits.parameters[w], form), float(squares[w]))
+        if refused is not None:
+            failures[w] = refused
+    for w in np.flatnonzero(~fits.converged).tolist():
+        reason = f"no maximum after {kernel.MAX_STEPS} steps"
+        failures.setdefault(w, Failure(Status.NOT_CONVERGED, reason))
+    return fits.parameters, failures
 
 
-def _named(values: dict[str, float], settings: GarchSettings) -> GarchParameters:
-    def lags(name: str, n: int) -> tuple[float, ...]:
-        return tuple(values[f"{name}[{i}]"] for i in range(1, n + 1))
+def _doubtful(parameters: FloatArray, form: kernel.Form, squares: FloatArray) -> BoolArray:
+    """Return which estimates stand near a bound; of the others ``guard`` has nothing to say."""
+    at_alpha = form.mean + 1
+    at_beta = at_alpha + form.p + form.o
+    lags = parameters[:, at_alpha : at_beta + form.q]
+    weights = np.ones(lags.shape[1])
+    if form.o:
+        weights[0] = weights[form.p] = 0.5
+    clear = lags @ weights < MAX_PERSISTENCE - ON_BOUND
+    clear &= lags.min(axis=1) > ON_BOUND
+    clear &= parameters[:, form.mean] > ON_BOUND * squares
+    if form.student:
+        low, high = 1.01 * kernel.NU_BOUNDS[0], 0.98 * kernel.NU_BOUNDS[1]
+        clear &= (low < parameters[:, -1]) & (parameters[:, -1] < high)
+    doubtful: BoolArray = ~clear
+    return doubtful
 
+
+def named(parameters: FloatArray, form: kernel.Form) -> GarchParameters:
+    """Return one window's coefficients (K,) by their usual names."""
+    at_alpha = form.mean + 1
+    at_beta = at_alpha + form.p + form.o
+    values = parameters.tolist()
+    alpha = tuple(values[at_alpha : at_alpha + form.p])
     return GarchParameters(
-        mu=values.get("mu", 0.0),
-        omega=values["omega"],
-        alpha=lags("alpha", settings.p),
-        gamma=lags("gamma", settings.o),
-        beta=lags("beta", settings.q),
-        nu=values.get("nu"),
+        mu=values[0] if form.mean else 0.0,
+        omega=values[form.mean],
+        alpha=alpha,
+        gamma=(values[at_beta - 1] - alpha[0],) if form.o else (),
+        beta=tuple(values[at_beta : at_beta + form.q]),
+        nu=values[-1] if form.student else None,
     )
 
 
-def _guard(parameters: GarchParameters, mean_square: float) -> Failure | None:
-    """Return why the estimate cannot be used, or None.
+def predict(
+    returns: FloatArray, parameters: FloatArray, form: kernel.Form, steps: Sequence[int]
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return mean, variance (W, H) and quantiles (W, Q, H) of the cumulative log return.
 
-    A coefficient of zero means that a smaller model was found than the one asked for. Alone the
-    response to good news (``alpha`` of a lag that has a ``gamma``) may be zero.
+    Parameters
+    ----------
+    returns : ndarray of shape (W, n)
+        Percent log returns up to the cutoff.
+    parameters : ndarray of shape (W, K)
+        As ``estimate`` returns them.
+    form : Form
+        What they are.
+    steps : sequence of int
+        H sessions ahead, increasing.
     """
-    if not parameters.persistence < MAX_PERSISTENCE:
-        return Failure(
-            Status.EXPLOSIVE,
-            f"the persistence is {parameters.persistence:.6f}; it must be < {MAX_PERSISTENCE}",
-        )
-    gamma = parameters.gamma + (0.0,) * (len(parameters.alpha) - len(parameters.gamma))
-    bad_news = [a + g for a, g in zip(parameters.alpha, gamma, strict=True)]
-    low, high = NU_BOUNDS
-    on_bound = {
-        "omega": parameters.omega <= ON_BOUND * mean_square,
-        "alpha": min(bad_news) <= ON_BOUND,
-        "beta": min(parameters.beta) <= ON_BOUND,
-        "nu": parameters.nu is not None and not 1.001 * low < parameters.nu < 0.99 * high,
-    }
-    names = [name for name, on in on_bound.items() if on]
-    if names:
-        return Failure(Status.NOT_CONVERGED, f"on its bound: {', '.join(names)}")
-    return None
+    h = np.array(steps, np.float64)
+    ahead = kernel.filter_variances(returns, parameters, form, n_steps=steps[-1])
+    variance = np.cumsum(ahead, axis=1)[:, np.array(steps) - 1] / 1e4
+    mu = parameters[:, 0] if form.mean else np.zeros(len(parameters))
+    mean = mu[:, None] / 100.0 * h
+    if form.student:
+        return mean, variance, student_t_quantiles(mean, variance, h, parameters[:, -1])
+    return mean, variance, normal_quantiles(mean, variance)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class FittedGarch:
-    """Estimated coefficients, conditioned on the returns of a history."""
+    """Estimated coefficients (1, K), conditioned on the returns of a history."""
 
-    parameters: GarchParameters
+    parameters: FloatArray
+    form: kernel.Form
     history: Panel
 
     def extend(self, history: Panel) -> FittedForecaster:
@@ -277,27 +172,11 @@ class FittedGarch:
         failure = missing_price(self.history) or unusable(self.history, n_returns=MIN_RETURNS)
         if failure is not None:
             return (failure,)
-        returns = 100.0 * observed_returns(self.history)
-        h = np.array(steps, np.float64)
-        ahead = step_variances(self.parameters, returns, n_steps=steps[-1])
-        variance = np.cumsum(ahead)[np.array(steps) - 1] / 1e4
-        mean = self.parameters.mu / 100.0 * h
-        if self.parameters.nu is None:
-            return (Forecast(mean, variance),)
-        return (
-            Forecast(mean, variance, student_t_quantiles(mean, variance, h, self.parameters.nu)),
-        )
+        returns = 100.0 * observed_returns(self.history)[None, :]
+        mean, variance, quantiles = predict(returns, self.parameters, self.form, steps)
+        return (Forecast(mean[0], variance[0], quantiles[0]),)
 
 
-@register(
-    "garch",
-    settings=GarchSettings,
-    version="1",
-    summary="GARCH and GJR-GARCH of log returns, normal or Student-t, estimated by arch",
-    libraries=("arch", "numpy", "scipy"),
-    fit_s=0.013,
-    extend_s=0.0006,
-)
 class Garch:
     """Mean zero (or a constant) and the variance of a GARCH recursion.
 
@@ -320,7 +199,50 @@ class Garch:
         failure = unusable(history, n_returns=MIN_RETURNS)
         if failure is not None:
             return FailedFit(failure)
-        parameters = estimate(100.0 * observed_returns(history), self.settings)
-        if isinstance(parameters, Failure):
-            return FailedFit(parameters)
-        return FittedGarch(parameters, history)
+        returns = 100.0 * observed_returns(history)[None, :]
+        parameters, failures = estimate(returns, self.settings)
+        if failures:
+            return FailedFit(failures[0])
+        return FittedGarch(parameters, _form(self.settings), history)
+
+    def forecast_folds(self, panel: Panel, plan: FoldPlan, rng_at: RngAt) -> ForecastBatch:  # noqa: ARG002
+        """Estimate and forecast every fold of every ticker, each on its own, in a few calls."""
+        form, refused, failures = _form(self.settings), dict[Cell, Failure](), dict[Cell, Failure]()
+        parameters = np.full((len(plan), panel.n_tickers, len(form.names)), np.nan)
+        for seen in training_windows(panel, plan, refused, n_returns=MIN_RETURNS):
+            found, bad = estimate(100.0 * seen.returns, self.settings)
+            parameters[seen.folds, seen.tickers] = found
+            for w, failure in bad.items():
+                refused[int(seen.folds[w]), int(seen.tickers[w])] = failure
+        serving = fits_serving(plan)
+        for (fit, ticker), failure in refused.items():
+            for fold in np.flatnonzero(serving == fit).tolist():
+                failures[fold, ticker] = failure
+        shape = (len(plan), panel.n_tickers, len(plan.steps))
+        mean, variance = np.full(shape, np.nan), np.full(shape, np.nan)
+        quantiles = np.full((*shape[:2], len(QUANTILE_LEVELS), shape[2]), np.nan)
+        for seen in context_windows(panel, plan, failures, n_returns=MIN_RETURNS):
+            cells = seen.folds, seen.tickers
+            used = parameters[serving[seen.folds], seen.tickers]
+            mean[cells], variance[cells], quantiles[cells] = predict(
+                100.0 * seen.returns, used, form, plan.steps
+            )
+        return assemble(mean, variance, quantiles, failures)
+
+
+@register(
+    "garch",
+    settings=GarchSettings,
+    version="2",
+    summary="GARCH and GJR-GARCH of log returns, normal or Student-t, by maximum likelihood",
+    libraries=lambda settings: (
+        ("arch", "numpy", "scipy")
+        if settings.engine == "reference"
+        else ("llvmlite", "numba", "numpy", "scipy")
+    ),
+    fit_s=lambda settings: 0.013 if settings.engine == "reference" else 5e-5,
+    extend_s=1e-5,
+)
+def build(settings: GarchSettings) -> Forecaster:
+    """Return the forecaster of the engine that the settings name."""
+    return ReferenceGarch(settings) if settings.engine == "reference" else Garch(settings)

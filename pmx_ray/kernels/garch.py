@@ -39,8 +39,10 @@ from pmx_ray.kernels.garch_likelihood import (
     run_on,
     standardise,
 )
-from pmx_ray.kernels.garch_search import MAX_STEPS, search
+from pmx_ray.kernels.garch_search import MAX_STEPS, NU_BOUNDS, search
 from pmx_ray.kernels.lanes import WIDTH, load, store
+
+__all__ = ["MAX_STEPS", "NU_BOUNDS", "Fits", "Form", "filter_variances", "fit", "loglikelihood"]
 
 RIVAL_GAP = 10.0
 """A likelihood has several maxima: the best point of each region of the grid that comes as near
@@ -94,13 +96,13 @@ def fit(windows: FloatArray, form: Form) -> Fits:
         inside = np.flatnonzero(regions == region)
         entries[:, region] = inside[values[:, inside].argmax(axis=1)]
         tops[:, region] = values[:, inside].max(axis=1)
-    first: IntArray = tops.argmax(axis=1)
-    everyone = np.arange(n_windows)
+    first: IntArray = np.argmax(tops, axis=1)
+    everyone = np.arange(n_windows, dtype=np.int64)
     found = _climb(windows, facts, form, everyone, grid[entries[everyone, first]], None)
     near = tops >= tops.max(axis=1, keepdims=True) - RIVAL_GAP
     near[everyone, first] = False
-    who, region = np.nonzero(near)
-    rivals = _climb(windows, facts, form, who, grid[entries[who, region]], found)
+    who, there = np.nonzero(near)
+    rivals = _climb(windows, facts, form, who, grid[entries[who, there]], found)
     parameters, loglik, steps = found
     total = steps.copy()
     np.add.at(total, who, rivals[2])

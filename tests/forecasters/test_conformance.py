@@ -24,6 +24,7 @@ STEPS = (1, 5, 20)
 VARIANTS = [
     {"name": "garch", "dist": "t"},
     {"name": "garch", "o": 1, "mean": "constant"},
+    {"name": "garch", "engine": "reference"},
     {"name": "ewma_variance", "mean": "constant"},
     {"name": "sample_variance", "mean": "constant"},
     {"name": "sarimax", "engine": "reference"},
