@@ -46,16 +46,16 @@ def measure(size: Size) -> Section:
     log_close = np.log(panel.close)
     rows: list[dict[str, object]] = []
     for case in CASES:
-        ours, theirs = _forecast(case, panel, plan), plain_folds(case, log_close, plan)
+        ours, theirs = forecast(case, panel, plan), plain_folds(case, log_close, plan)
         fast, slow = side_by_side(
-            partial(_forecast, case, panel, plan),
+            partial(forecast, case, panel, plan),
             partial(plain_folds, case, log_close, plan),
             repeats=N_TURNS,
         )
         row = speed_row(case.name, "SVD a fold", Side(slow, len(plan)), Side(fast, len(plan)))
         del row["peer"]
         row["series-folds/s"] = panel.n_tickers / fast.per(len(plan))
-        row["apart"] = _apart(ours, *theirs, with_variance=not case.calibrate)
+        row["apart"] = apart(ours, *theirs, with_variance=not case.calibrate)
         rows.append(row)
     promises = [
         Promise("SAMoSSA rank 1: series-folds a second", number(rows[0], "series-folds/s"),
@@ -68,7 +68,8 @@ def measure(size: Size) -> Section:
     )
 
 
-def _forecast(case: Case, panel: Panel, plan: FoldPlan) -> ForecastBatch:
+def forecast(case: Case, panel: Panel, plan: FoldPlan) -> ForecastBatch:
+    """Return what the forecaster gives, all folds at once."""
     written = {"name": "samossa", "rank": case.rank, "calibrate": case.calibrate}
     forecaster = ForecasterSpec.parse(written).build()
     return forecast_folds(forecaster, panel, plan, lambda _: np.random.default_rng(0))
@@ -138,7 +139,7 @@ def _above_donoho(singular_values: FloatArray, shape: tuple[int, ...]) -> int:
     return int(np.sum(singular_values > omega * np.median(singular_values)))
 
 
-def _apart(
+def apart(
     ours: ForecastBatch, mean: FloatArray, variance: FloatArray, *, with_variance: bool
 ) -> float:
     """Return the largest distance: of a mean in standard deviations, of a variance relative."""
