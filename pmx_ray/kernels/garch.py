@@ -22,11 +22,13 @@ Glosten, Jagannathan and Runkle (1993), Journal of Finance 48, 1779-1801.
 import itertools
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from pmx_ray._typing import BoolArray, FloatArray, IntArray
 from pmx_ray.kernels.compiling import compiled
+from pmx_ray.kernels.garch_derivatives import BANK_ROWS
 from pmx_ray.kernels.garch_likelihood import (
     FACTS,
     LAST_ROWS,
@@ -42,7 +44,10 @@ from pmx_ray.kernels.garch_likelihood import (
 from pmx_ray.kernels.garch_search import MAX_STEPS, NU_BOUNDS, search
 from pmx_ray.kernels.lanes import WIDTH, load, store
 
-__all__ = ["MAX_STEPS", "NU_BOUNDS", "Fits", "Form", "filter_variances", "fit", "loglikelihood"]
+__all__ = [
+    "MAX_STEPS", "NU_BOUNDS", "Engine", "Fits", "Form", "estimate", "filter_variances", "fit",
+    "loglikelihood",
+]  # fmt: skip
 
 RIVAL_GAP = 10.0
 """A likelihood has several maxima: the best point of each region of the grid that comes as near
@@ -75,6 +80,31 @@ class Fits:
     steps: IntArray
 
 
+class Engine(Protocol):
+    """Where the passes over W windows are computed. What it takes and returns is NumPy's."""
+
+    def survey(self, grid: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return the facts of every window, (W, FACTS), and its log-likelihoods on a grid, (W, C).
+
+        A mean is the window's own there, whatever the points (C, K) say.
+        """
+
+    def search(
+        self, which: IntArray, starts: FloatArray, known: FloatArray, beat: FloatArray
+    ) -> tuple[FloatArray, FloatArray, IntArray]:
+        """Return where S searches end, (S, K), the log-likelihood there and the steps taken, (S,).
+
+        Parameters
+        ----------
+        which : ndarray of int, shape (S,)
+            The window of each.
+        starts, known : ndarray of shape (S, K)
+            Where each begins, and a maximum that it is given up near; in units of the scale.
+        beat : ndarray of shape (S,)
+            A log-likelihood; what promises too little to reach it is given up.
+        """
+
+
 def fit(windows: FloatArray, form: Form) -> Fits:
     """Estimate every window by maximum likelihood.
 
@@ -85,11 +115,14 @@ def fit(windows: FloatArray, form: Form) -> Fits:
     form : Form
         What is estimated.
     """
-    windows = np.ascontiguousarray(windows)
-    n_windows, n = windows.shape
+    return estimate(_Host(np.ascontiguousarray(windows), form), form, windows.shape[1])
+
+
+def estimate(engine: Engine, form: Form, n: int) -> Fits:
+    """Choose the starts of every window of ``n`` returns, search from them, and keep the best."""
     grid, regions = _grid(form)
-    facts, values = np.empty((n_windows, FACTS)), np.empty((n_windows, len(grid)))
-    _survey(windows, form, grid, facts, values)
+    facts, values = engine.survey(grid)
+    n_windows = len(facts)
     n_regions = int(regions.max()) + 1
     tops, entries = np.empty((n_windows, n_regions)), np.empty((n_windows, n_regions), np.int64)
     for region in range(n_regions):
@@ -98,11 +131,11 @@ def fit(windows: FloatArray, form: Form) -> Fits:
         tops[:, region] = values[:, inside].max(axis=1)
     first: IntArray = np.argmax(tops, axis=1)
     everyone = np.arange(n_windows, dtype=np.int64)
-    found = _climb(windows, facts, form, everyone, grid[entries[everyone, first]], None)
+    found = _climb(engine, facts, form, everyone, grid[entries[everyone, first]], None)
     near = tops >= tops.max(axis=1, keepdims=True) - RIVAL_GAP
     near[everyone, first] = False
     who, there = np.nonzero(near)
-    rivals = _climb(windows, facts, form, who, grid[entries[who, there]], found)
+    rivals = _climb(engine, facts, form, who, grid[entries[who, there]], found)
     parameters, loglik, steps = found
     total = steps.copy()
     np.add.at(total, who, rivals[2])
@@ -119,7 +152,7 @@ def fit(windows: FloatArray, form: Form) -> Fits:
 
 
 def _climb(
-    windows: FloatArray,
+    engine: Engine,
     facts: FloatArray,
     form: Form,
     which: IntArray,
@@ -134,11 +167,44 @@ def _climb(
     known, beat = np.full((n_searches, k), np.inf), np.full(n_searches, -np.inf)
     if found is not None:
         known, beat = found[0][which], found[1][which]
-    points, tops = np.empty_like(starts), np.empty(n_searches)
-    steps = np.empty(n_searches, np.int64)
-    if n_searches:
-        search(windows, facts, form, which, starts, known, beat, points, tops, steps)
-    return points, tops, steps
+    if not n_searches:
+        return starts, beat, np.zeros(0, np.int64)
+    return engine.search(which, starts, known, beat)
+
+
+class _Host:
+    """The processor: eight windows in its lanes."""
+
+    def __init__(self, windows: FloatArray, form: Form) -> None:
+        self._windows, self._form = windows, form
+        self._facts = np.empty((len(windows), FACTS))
+
+    def survey(self, grid: FloatArray) -> tuple[FloatArray, FloatArray]:
+        values = np.empty((len(self._windows), len(grid)))
+        _survey(self._windows, self._form, grid, self._facts, values)
+        return self._facts, values
+
+    def search(
+        self, which: IntArray, starts: FloatArray, known: FloatArray, beat: FloatArray
+    ) -> tuple[FloatArray, FloatArray, IntArray]:
+        points, tops = np.empty_like(starts), np.empty(len(starts))
+        steps = np.empty(len(starts), np.int64)
+        one_lag = self._form.p == self._form.q == 1
+        bank = None if one_lag else np.empty((BANK_ROWS, WIDTH))
+        search(
+            self._windows,
+            self._facts,
+            self._form,
+            which,
+            starts,
+            known,
+            beat,
+            points,
+            tops,
+            steps,
+            bank,
+        )
+        return points, tops, steps
 
 
 def filter_variances(

@@ -14,7 +14,6 @@ import numpy as np
 from pmx_ray._typing import FloatArray, IntArray
 from pmx_ray.kernels.compiling import compiled
 from pmx_ray.kernels.garch_derivatives import (
-    BANK_ROWS,
     LOGLIK,
     derivatives,
     derivatives_of_one_lag,
@@ -37,9 +36,15 @@ MAX_STEPS = 100
 TOLERANCE = 1e-6
 """A search ends where a Newton step promises less log-likelihood than this."""
 
-_FIRST_DAMPING, _MOST_DAMPING, _FACTORISATIONS = 1e-3, 1e8, 12
-_ON_FACE = 1e-10  # slack of a persistence that is as large as can be
-_SAME, _HOPE = 0.02, 10.0  # coefficients apart of one maximum; how often a promise may come true
+FIRST_DAMPING, MOST_DAMPING, FACTORISATIONS = 1e-3, 1e8, 12
+"""Damping of the first step, the most before a search is given up, and attempts a step."""
+
+ON_FACE = 1e-10
+"""Slack of a persistence that is as large as can be."""
+
+SAME, HOPE = 0.02, 10.0
+"""Coefficients apart of one maximum; how often a promise may come true."""
+
 _NOWHERE = -1e300  # below any log-likelihood
 _BEST, _PROMISED, _DAMPING, _STEPS, _MOVING, _BEAT, _CLIMB = 0, 1, 2, 3, 4, 5, 6  # rows of a climb
 
@@ -56,12 +61,14 @@ def search(
     points: FloatArray,
     values: FloatArray,
     steps: IntArray,
+    bank: FloatArray | None,
 ) -> None:
     """Climb from each start to a maximum by damped Newton steps within the bounds.
 
     A search takes the next free lane; each lane accepts or refuses its own steps, and one that has
     arrived is handed the next search. It is given up where it nears the ``known`` maximum, or
-    promises too little to ``beat`` its likelihood. All is in units of the window's scale.
+    promises too little to ``beat`` its likelihood. All is in units of the window's scale. The
+    filters' ``bank``, (BANK_ROWS, WIDTH), is None for one lag, and the general pass not compiled.
     """
     n_searches, k = starts.shape
     n = windows.shape[1]
@@ -69,7 +76,7 @@ def search(
     x, trial, step = np.ones((ROWS, WIDTH)), np.empty((ROWS, WIDTH)), np.empty((ROWS, WIDTH))
     gradient, hessian = np.zeros((ROWS + 1, WIDTH)), np.zeros((ROWS * ROWS, WIDTH))
     gradient_here, hessian_here = np.zeros_like(gradient), np.zeros_like(hessian)
-    bank, factor = np.empty((BANK_ROWS, WIDTH)), np.empty_like(hessian)
+    factor = np.empty_like(hessian)
     weights, face = np.empty((2 * ROWS, WIDTH)), np.empty((ROWS, WIDTH))
     rival = np.ones((ROWS, WIDTH))
     climb = np.ones((_CLIMB, WIDTH))
@@ -91,11 +98,11 @@ def search(
                 trial[i, lane] = starts[n_begun, i]
                 rival[i, lane] = known[n_begun, i]
             climb[_BEST, lane], climb[_PROMISED, lane] = -np.inf, np.inf
-            climb[_DAMPING, lane], climb[_STEPS, lane] = _FIRST_DAMPING, 0.0
+            climb[_DAMPING, lane], climb[_STEPS, lane] = FIRST_DAMPING, 0.0
             climb[_MOVING, lane], climb[_BEAT, lane] = 1.0, beat[n_begun]
             job[lane] = n_begun
             n_begun += 1
-        if form.p == 1 and form.q == 1:
+        if bank is None:
             derivatives_of_one_lag(y, beside, form, trial, gradient, hessian)
         else:
             derivatives(y, beside, form, trial, gradient, hessian, bank)
@@ -180,7 +187,7 @@ def _newton_step(
     push = load(gradient, at_beta)
     if form.q > 1:
         push = where(push > load(gradient, at_beta + 1), push, load(gradient, at_beta + 1))
-    pressed = (slack < _ON_FACE) & (push > 0.0)
+    pressed = (slack < ON_FACE) & (push > 0.0)
     push = where(pressed, push, 0.0)
     for i in range(k):
         low, high = -np.inf, np.inf
@@ -214,7 +221,7 @@ def _newton_step(
     store(climb, _PROMISED, promised)
     # A damped step promises less than what is left to gain.
     arrived = promised * (1.0 + damping) < TOLERANCE
-    stuck = damping > _MOST_DAMPING
+    stuck = damping > MOST_DAMPING
     store(climb, _STEPS, where(stuck & ~arrived, float(MAX_STEPS), load(climb, _STEPS)))
     ended = arrived | stuck | (load(climb, _STEPS) >= MAX_STEPS)
     store(climb, _MOVING, where(ended, 0.0, load(climb, _MOVING)))
@@ -229,8 +236,8 @@ def _give_up(form: Form, x: FloatArray, rival: FloatArray, climb: FloatArray) ->
         apart = absolute(load(x, i) - load(rival, i))
         distance = where(apart > distance, apart, distance)
     behind = load(climb, _BEAT) - load(climb, _BEST)
-    same = (distance < _SAME) & (behind < 1.0)
-    hope = _HOPE * load(climb, _PROMISED) * (1.0 + load(climb, _DAMPING))
+    same = (distance < SAME) & (behind < 1.0)
+    hope = HOPE * load(climb, _PROMISED) * (1.0 + load(climb, _DAMPING))
     hopeless = (behind > hope + 0.5) & (load(climb, _STEPS) > 2.5)
     store(climb, _MOVING, where(same | hopeless, 0.0, load(climb, _MOVING)))
 
@@ -249,7 +256,7 @@ def _factorise(
     What is held has a unit row. Returns the damping.
     """
     failed = spread(1.0)
-    for _ in range(_FACTORISATIONS):
+    for _ in range(FACTORISATIONS):
         sound = spread(1.0)
         for i in range(k):
             size = absolute(load(hessian, i * ROWS + i)) + 1e-12
