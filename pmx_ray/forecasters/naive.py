@@ -10,18 +10,19 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from pmx_ray._typing import FloatArray
 from pmx_ray.config import Settings
-from pmx_ray.data.panel import Panel, observed_returns
+from pmx_ray.data.panel import Panel
+from pmx_ray.folds import FoldPlan
+from pmx_ray.forecasters.batch import ForecastBatch, RngAt
+from pmx_ray.forecasters.linear import Rule, estimate_fits, estimate_history, forecast_linear
 from pmx_ray.forecasters.protocol import (
     FailedFit,
+    Failure,
     FittedForecaster,
     Forecast,
     Outcome,
     Scope,
     missing_price,
-    no_spread,
-    unusable,
 )
 from pmx_ray.forecasters.registry import register
 
@@ -68,74 +69,78 @@ class _FittedMoments:
         return (Forecast(self.mean * h, self.variance * h),)
 
 
-def _fit_moments(history: Panel, returns: FloatArray, mean: float) -> FittedForecaster:
-    return _FittedMoments(mean, float(np.mean((returns - mean) ** 2)), history)
+class _Moments:
+    """What the three share: moments of a train window, and h times them ahead."""
+
+    scope: ClassVar[Scope] = "ticker"
+
+    @property
+    def rule(self) -> Rule:
+        """Which returns count, and how."""
+        raise NotImplementedError
+
+    def fit(self, history: Panel, *, rng: np.random.Generator) -> FittedForecaster:  # noqa: ARG002
+        """Estimate mean and variance of one log return."""
+        found = estimate_history(history, self.rule)
+        if isinstance(found, Failure):
+            return FailedFit(found)
+        return _FittedMoments(*found, history)
+
+    def forecast_folds(self, panel: Panel, plan: FoldPlan, rng_at: RngAt) -> ForecastBatch:  # noqa: ARG002
+        """Return what fit, extend and forecast would, each ticker on its own."""
+        estimates = estimate_fits(panel, plan, self.rule)
+        return forecast_linear(panel, plan, estimates, price_first=False)
 
 
 @register(
     "random_walk",
     settings=RandomWalkSettings,
-    version="1",
+    version="2",
     summary="log price stays; variance is the mean squared log return",
 )
-class RandomWalk:
+class RandomWalk(_Moments):
     """E[log P(t + h)] = log P(t): the baseline of every comparison."""
-
-    scope: ClassVar[Scope] = "ticker"
 
     def __init__(self, settings: RandomWalkSettings) -> None:
         self.settings = settings
 
-    def fit(self, history: Panel, *, rng: np.random.Generator) -> FittedForecaster:  # noqa: ARG002
-        """Estimate the variance of one log return about zero."""
-        failure = unusable(history, n_returns=MIN_RETURNS)
-        if failure is not None:
-            return FailedFit(failure)
-        return _fit_moments(history, observed_returns(history), 0.0)
+    @property
+    def rule(self) -> Rule:
+        """Variance about zero, over the whole history."""
+        return Rule(MIN_RETURNS, centred=False)
 
 
 @register(
     "drift",
     settings=DriftSettings,
-    version="1",
+    version="2",
     summary="log price goes on at its mean slope over the whole history",
 )
-class Drift:
+class Drift(_Moments):
     """E[log P(t + h)] = log P(t) + h * mean log return of the history."""
-
-    scope: ClassVar[Scope] = "ticker"
 
     def __init__(self, settings: DriftSettings) -> None:
         self.settings = settings
 
-    def fit(self, history: Panel, *, rng: np.random.Generator) -> FittedForecaster:  # noqa: ARG002
-        """Estimate mean and variance of one log return over the whole history."""
-        failure = unusable(history, n_returns=MIN_RETURNS)
-        if failure is not None:
-            return FailedFit(failure)
-        returns = observed_returns(history)
-        return _fit_moments(history, returns, float(returns.mean()))
+    @property
+    def rule(self) -> Rule:
+        """Mean and variance over the whole history."""
+        return Rule(MIN_RETURNS)
 
 
 @register(
     "historical_mean",
     settings=HistoricalMeanSettings,
-    version="1",
+    version="2",
     summary="log price goes on at the mean log return of the last `window` sessions",
 )
-class HistoricalMean:
+class HistoricalMean(_Moments):
     """E[log P(t + h)] = log P(t) + h * mean of the last ``window`` log returns."""
-
-    scope: ClassVar[Scope] = "ticker"
 
     def __init__(self, settings: HistoricalMeanSettings) -> None:
         self.settings = settings
 
-    def fit(self, history: Panel, *, rng: np.random.Generator) -> FittedForecaster:  # noqa: ARG002
-        """Estimate mean and variance of one log return over the last ``window`` returns."""
-        window = self.settings.window
-        returns = observed_returns(history)[-window:]
-        failure = unusable(history, n_returns=window) or no_spread(returns)
-        if failure is not None:
-            return FailedFit(failure)
-        return _fit_moments(history, returns, float(returns.mean()))
+    @property
+    def rule(self) -> Rule:
+        """Mean and variance over the last ``window`` returns."""
+        return Rule(self.settings.window, n_last=self.settings.window, flat_last=True)

@@ -155,9 +155,9 @@ class FailedFit:
 
 
 def normal_quantiles(mean: FloatArray, variance: FloatArray) -> FloatArray:
-    """Return the normal quantiles at ``QUANTILE_LEVELS``, shape (Q, H), of (H,) moments."""
+    """Return the normal quantiles at ``QUANTILE_LEVELS``, shape (..., Q, H), of (..., H) moments."""
     z: FloatArray = special.ndtri(np.array(QUANTILE_LEVELS))
-    return mean + z[:, None] * np.sqrt(variance)
+    return mean[..., None, :] + z[:, None] * np.sqrt(variance)[..., None, :]
 
 
 def missing_price(history: Panel) -> Failure | None:

@@ -5,34 +5,29 @@ as much as a refit. The cumulative log return over h sessions has h times the me
 one session.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal, TypeAlias
+from typing import ClassVar, Literal
 
 import numpy as np
 from pydantic import Field
 
-from pmx_ray._typing import FloatArray
 from pmx_ray.config import Settings
-from pmx_ray.data.panel import Panel, observed_returns
+from pmx_ray.data.panel import Panel
+from pmx_ray.folds import FoldPlan
+from pmx_ray.forecasters.batch import ForecastBatch, RngAt
+from pmx_ray.forecasters.linear import Rule, estimate_contexts, estimate_history, forecast_linear
 from pmx_ray.forecasters.protocol import (
-    FLAT,
     Failure,
     FittedForecaster,
     Forecast,
     Outcome,
     Scope,
-    Status,
     missing_price,
-    unusable,
 )
 from pmx_ray.forecasters.registry import register
 
 MIN_RETURNS = 20
 """Fewest log returns from which a variance is taken."""
-
-Moments: TypeAlias = Callable[[FloatArray], tuple[float, float]]
-"""Log returns, shape (R,), to the mean and variance of the next one."""
 
 
 class EwmaVarianceSettings(Settings):
@@ -65,98 +60,88 @@ class SampleVarianceSettings(Settings):
     mean: Literal["zero", "constant"] = "zero"
 
 
-def ewma_variance(deviations: FloatArray, decay: float) -> float:
-    """Return the exponentially weighted mean of squared deviations.
-
-    Parameters
-    ----------
-    deviations : ndarray of shape (R,)
-        Log returns less their mean, oldest first, R >= 1.
-    decay : float
-        Weight of each relative to the one after it, in (0, 1).
-
-    Returns
-    -------
-    float
-        ``sum(decay**i * e(t-i)**2) / sum(decay**i)`` over i = 0 .. R - 1, decimal squared. The
-        division makes a starting value needless.
-
-    References
-    ----------
-    J.P. Morgan/Reuters (1996), RiskMetrics Technical Document, 4th edition, section 5.2.
-    """
-    weights = decay ** np.arange(len(deviations) - 1, -1, -1.0)
-    return float(weights @ deviations**2 / weights.sum())
-
-
 @dataclass(frozen=True, slots=True)
 class _Filter:
     """Moments of the next log return, taken afresh from whatever history it stands on."""
 
-    moments: Moments
-    n_returns: int
+    rule: Rule
     history: Panel
 
     def extend(self, history: Panel) -> FittedForecaster:
         return replace(self, history=history)
 
     def forecast(self, steps: tuple[int, ...]) -> tuple[Outcome, ...]:
-        failure = missing_price(self.history) or unusable(self.history, n_returns=self.n_returns)
+        failure = missing_price(self.history)
         if failure is not None:
             return (failure,)
-        mean, variance = self.moments(observed_returns(self.history))
-        if variance <= FLAT**2:
-            return (Failure(Status.CONSTANT, f"the variance of a log return is {variance:.3g}"),)
+        found = estimate_history(self.history, self.rule)
+        if isinstance(found, Failure):
+            return (found,)
+        mean, variance = found
         h = np.array(steps, np.float64)
         return (Forecast(mean * h, variance * h),)
+
+
+class _Filtering:
+    """What both share: the moments of each context window, and h times them ahead."""
+
+    scope: ClassVar[Scope] = "ticker"
+
+    @property
+    def rule(self) -> Rule:
+        """Which returns count, and how."""
+        raise NotImplementedError
+
+    def fit(self, history: Panel, *, rng: np.random.Generator) -> FittedForecaster:  # noqa: ARG002
+        """Stand on ``history``; nothing is estimated."""
+        return _Filter(self.rule, history)
+
+    def forecast_folds(self, panel: Panel, plan: FoldPlan, rng_at: RngAt) -> ForecastBatch:  # noqa: ARG002
+        """Return what fit, extend and forecast would, each ticker on its own."""
+        estimates = estimate_contexts(panel, plan, self.rule)
+        return forecast_linear(panel, plan, estimates, price_first=True)
 
 
 @register(
     "ewma_variance",
     settings=EwmaVarianceSettings,
-    version="1",
+    version="2",
     summary="exponentially weighted variance (RiskMetrics), mean zero",
 )
-class EwmaVariance:
+class EwmaVariance(_Filtering):
     """Variance of every coming session = exponentially weighted mean of squared log returns."""
-
-    scope: ClassVar[Scope] = "ticker"
 
     def __init__(self, settings: EwmaVarianceSettings) -> None:
         self.settings = settings
 
-    def fit(self, history: Panel, *, rng: np.random.Generator) -> FittedForecaster:  # noqa: ARG002
-        """Stand on ``history``; nothing is estimated."""
-        return _Filter(self._moments, MIN_RETURNS, history)
-
-    def _moments(self, returns: FloatArray) -> tuple[float, float]:
-        mean = float(returns.mean()) if self.settings.mean == "constant" else 0.0
-        return mean, ewma_variance(returns - mean, self.settings.decay)
+    @property
+    def rule(self) -> Rule:
+        """Squares of all returns, weighted by their age."""
+        return Rule(
+            MIN_RETURNS,
+            centred=self.settings.mean == "constant",
+            decay=self.settings.decay,
+            flat_variance=True,
+        )
 
 
 @register(
     "sample_variance",
     settings=SampleVarianceSettings,
-    version="1",
+    version="2",
     summary="variance of the last `window` log returns, mean zero",
 )
-class SampleVariance:
+class SampleVariance(_Filtering):
     """Variance of every coming session = variance of the last ``window`` log returns.
 
     About zero it is the mean square; about the window's mean it is divided by ``window - 1``.
     """
 
-    scope: ClassVar[Scope] = "ticker"
-
     def __init__(self, settings: SampleVarianceSettings) -> None:
         self.settings = settings
 
-    def fit(self, history: Panel, *, rng: np.random.Generator) -> FittedForecaster:  # noqa: ARG002
-        """Stand on ``history``; nothing is estimated."""
-        return _Filter(self._moments, self.settings.window, history)
-
-    def _moments(self, returns: FloatArray) -> tuple[float, float]:
-        window = returns[-self.settings.window :]
-        if self.settings.mean == "constant":
-            return float(window.mean()), float(window.var(ddof=1))
-        return 0.0, float(np.mean(window**2))
+    @property
+    def rule(self) -> Rule:
+        """Squares of the last ``window`` returns."""
+        window, centred = self.settings.window, self.settings.mean == "constant"
+        return Rule(window, n_last=window, centred=centred, fewer=int(centred), flat_variance=True)

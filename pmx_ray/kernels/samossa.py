@@ -1,6 +1,6 @@
 """SAMoSSA on arrays: fit one model or a grid of them, and weigh its variance against its errors.
 
-Shapes: N series, T times, L window, m = L - 1 + p lags, H steps. A missing value is NaN.
+Shapes: F folds, N series, T times, L window, m = L - 1 + p lags, H steps. A missing value is NaN.
 
 References
 ----------
@@ -17,6 +17,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from pmx_ray._typing import FloatArray, IntArray, frozen
+from pmx_ray.kernels.eigen import on_host
 from pmx_ray.kernels.recurrence import (
     combine,
     error_weights,
@@ -27,8 +28,9 @@ from pmx_ray.kernels.recurrence import (
 from pmx_ray.kernels.ssa import (
     Pages,
     RankRule,
-    choose_rank,
-    decompose,
+    Spectrum,
+    cut_pages,
+    left_spectrum,
     recurrence,
     residuals,
     window_length,
@@ -100,13 +102,77 @@ class Model:
     def errors(self, series: FloatArray) -> FloatArray:
         """Return value minus one-step forecast, (N, T), in the unit of ``series``."""
         standard = (series - self.mean[:, None]) / self.scale[:, None]
-        return one_step_errors(standard, self.beta, self.alpha) * self.scale[:, None]
+        known = one_step_errors(standard[None], self.beta[None], self.alpha[None])[0]
+        errors = np.full(series.shape, np.nan)
+        errors[:, series.shape[1] - known.shape[1] :] = known
+        return errors * self.scale[:, None]
 
     def path(self, last: FloatArray, n_steps: int) -> FloatArray:
         """Return the mean of the next ``n_steps`` values, (N, n_steps), after ``last`` (N, m)."""
         standard = (last - self.mean[:, None]) / self.scale[:, None]
         ahead = run_forward(self.coefficients, standard, n_steps)
         return ahead * self.scale[:, None] + self.mean[:, None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stack:
+    """Models of F folds, and the errors of each.
+
+    Attributes
+    ----------
+    models : tuple of Model, length F
+    errors : ndarray of xp, shape (F, N, V)
+        One-step errors on the last V times, in standard deviations ``scale`` of the series; NaN
+        where a lag is missing.
+    scale : ndarray of shape (F, N)
+    """
+
+    models: tuple[Model, ...]
+    errors: FloatArray
+    scale: FloatArray
+
+
+def fit_stack(
+    series: FloatArray,
+    choice: Choice,
+    *,
+    n_held_out: int = 0,
+    n_errors: int | None = None,
+    xp: ModuleType = np,
+) -> Stack:
+    """Fit one model a fold with the same choice, and take its errors.
+
+    Folds are best handed over one by one on the host, where one fits the processor's cache and its
+    bits then cannot depend on its neighbours; a card wants many.
+
+    Parameters
+    ----------
+    series : ndarray of shape (F, N, T)
+        None of them constant.
+    choice : Choice
+    n_held_out : int
+        Last times that the fit does not see.
+    n_errors : int, optional
+        V, the last times whose errors are taken; all that have m times before them unless given.
+    xp : module
+        Array namespace that carries the work: numpy, or cupy on a card.
+
+    Raises
+    ------
+    DataError
+        If a fold has no stretch of L values that is free of missing ones.
+    """
+    n_times = series.shape[2]
+    values = xp.asarray(series)
+    centre = _standardised(values[:, :, : n_times - n_held_out], xp)
+    (fits,) = _fit_choices(centre.series, (choice,), xp)
+    n_lags = fits.beta.shape[1] + choice.ar_order
+    first = 0 if n_errors is None else max(n_times - n_errors - n_lags, 0)
+    standard = centre.series
+    if first > 0 or n_held_out > 0:
+        standard = (values[:, :, first:] - centre.mean) / centre.scale
+    errors = one_step_errors(standard, fits.beta, xp.asarray(fits.alpha), xp=xp)
+    return Stack(_models(choice, centre, fits), errors, on_host(centre.scale)[:, :, 0])
 
 
 def fit_models(
@@ -120,69 +186,155 @@ def fit_models(
         None of them constant.
     choices : sequence of Choice
     xp : module
-        Array namespace that carries the matrix products: numpy, or cupy on a card.
+        Array namespace that carries the work: numpy, or cupy on a card.
 
     Raises
     ------
     DataError
         If no stretch of L values is free of missing ones.
     """
-    mean = np.nanmean(series, axis=1)
-    scale = np.nanstd(series, axis=1)
-    scale = np.where(scale > 0.0, scale, 1.0)  # a stretch may be flat
-    standard = (series - mean[:, None]) / scale[:, None]
-    pages: dict[int, Pages] = {}
-    ranks: dict[tuple[object, ...], int] = {}
-    models = []
+    centre = _standardised(xp.asarray(series[None]), xp)
+    fits = _fit_choices(centre.series, choices, xp)
+    return tuple(_models(choice, centre, fit)[0] for choice, fit in zip(choices, fits, strict=True))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Standardised:
+    """Standardised series (F, N, T), and the mean and scale that were taken out, (F, N, 1)."""
+
+    series: FloatArray
+    mean: FloatArray
+    scale: FloatArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Fits:
+    """Ranks (F,) and alpha (F, N, p) on the host, and beta (F, L - 1) where it was fitted."""
+
+    ranks: IntArray
+    beta: FloatArray
+    alpha: FloatArray
+
+
+def _standardised(series: FloatArray, xp: ModuleType) -> _Standardised:
+    """Take mean and standard deviation out of series (F, N, T), missing values left out."""
+    missing = xp.isnan(series)
+    if not bool(xp.any(missing)):
+        mean = xp.mean(series, axis=2, keepdims=True)
+        centred = series - mean
+        scale = xp.sqrt(xp.mean(centred * centred, axis=2, keepdims=True))
+    else:
+        zeros, ones = xp.zeros_like(series), xp.ones_like(series)
+        count = xp.sum(xp.where(missing, zeros, ones), axis=2, keepdims=True)
+        count = xp.where(count > 0.0, count, xp.ones_like(count))
+        mean = xp.sum(xp.where(missing, zeros, series), axis=2, keepdims=True) / count
+        centred = series - mean
+        square = xp.sum(xp.where(missing, zeros, centred * centred), axis=2, keepdims=True)
+        scale = xp.sqrt(square / count)
+    scale = xp.where(scale > 0.0, scale, xp.ones_like(scale))  # a stretch may be flat
+    return _Standardised(centred / scale, mean, scale)
+
+
+def _models(choice: Choice, centre: _Standardised, fits: _Fits) -> tuple[Model, ...]:
+    mean, scale, beta = (on_host(x) for x in (centre.mean, centre.scale, fits.beta))
+    return tuple(
+        Model(choice, int(rank), mean[f, :, 0], scale[f, :, 0], beta[f], fits.alpha[f])
+        for f, rank in enumerate(fits.ranks)
+    )
+
+
+def _fit_choices(
+    series: FloatArray, choices: Sequence[Choice], xp: ModuleType
+) -> tuple[_Fits, ...]:
+    found: dict[Choice, _Fits] = {}
+    for ratio in dict.fromkeys(choice.shape_ratio for choice in choices):
+        found |= _fit_pages(series, ratio, [c for c in choices if c.shape_ratio == ratio], xp)
+    return tuple(found[choice] for choice in choices)
+
+
+def _fit_pages(
+    series: FloatArray, ratio: int, choices: Sequence[Choice], xp: ModuleType
+) -> dict[Choice, _Fits]:
+    """Fit choices of one shape ratio, which share pages, spectrum and, by rank, residuals."""
+    _, n_series, n_times = series.shape
+    pages = cut_pages(series, window_length(n_series, n_times, shape_ratio=ratio), xp=xp)
+    rules = list(dict.fromkeys(_rule(choice) for choice in choices))
+    whitened = any(choice.rank == "whitened" for choice in choices)
+    spectrum = left_spectrum(pages, rules, vectors="all" if whitened else "kept", xp=xp)
+    left: dict[tuple[int, ...], tuple[FloatArray, FloatArray]] = {}
+    fits = {}
     for choice in choices:
-        ratio = choice.shape_ratio
-        if ratio not in pages:
-            pages[ratio] = decompose(
-                standard, window_length(*series.shape, shape_ratio=ratio), xp=xp
-            )
-        key = (ratio, choice.rank, choice.ar_order if choice.rank == "whitened" else None)
-        if key not in ranks:
-            ranks[key] = _rank(choice, standard, pages[ratio], xp)
-        rank = ranks[key]
-        beta = recurrence(pages[ratio], rank)
-        alpha = fit_autoregression(residuals(pages[ratio], rank), choice.ar_order)
-        models.append(Model(choice, rank, mean, scale, beta, alpha))
-    return tuple(models)
+        ranks = spectrum.ranks[:, rules.index(_rule(choice))]
+        if choice.rank == "whitened":
+            order = max(choice.ar_order, 1)
+            ranks = _whitened_ranks(series, pages, spectrum, ranks=ranks, order=order, xp=xp)
+        key = tuple(ranks.tolist())
+        if key not in left:
+            basis = spectrum.leading(ranks, xp=xp)
+            left[key] = recurrence(basis, xp=xp), residuals(pages, basis, xp=xp)
+        beta, noise = left[key]
+        fits[choice] = _Fits(ranks, beta, fit_autoregression(noise, choice.ar_order, xp=xp))
+    return fits
 
 
-def _rank(choice: Choice, series: FloatArray, pages: Pages, xp: ModuleType) -> int:
-    if choice.rank == "whitened":
-        return _whitened_rank(series, pages, max(choice.ar_order, 1), xp)
-    return choose_rank(choice.rank, pages.singular_values, pages.matrix.shape)
+def _rule(choice: Choice) -> RankRule:
+    return "donoho" if choice.rank == "whitened" else choice.rank
 
 
-def _whitened_rank(series: FloatArray, pages: Pages, order: int, xp: ModuleType) -> int:
-    """Return Donoho's rank of series whose noise was made white and of one size.
+def _whitened_ranks(
+    series: FloatArray,
+    pages: Pages,
+    spectrum: Spectrum,
+    *,
+    ranks: IntArray,
+    order: int,
+    xp: ModuleType,
+) -> IntArray:
+    """Return Donoho's ranks of series whose noise was made white and of one size.
 
     An autoregression is a linear filter: what follows a linear recurrence before it follows the
     same one after it, so signal rank is kept while coloured noise turns white.
     """
-    shape = pages.matrix.shape
-    rank = choose_rank("donoho", pages.singular_values, shape)
-    nothing = np.zeros(0)
+    nothing = xp.zeros_like(series[:, 0, :0])
+    noisy = np.ones(len(ranks), np.bool_)
     for _ in range(WHITENINGS):
-        noise = residuals(pages, rank)
-        alpha = fit_autoregression(noise, order)
-        size = np.nanstd(one_step_errors(noise, nothing, alpha), axis=1)
-        if not (size > 0.0).all():
-            return rank  # nothing but signal
-        white = one_step_errors(series, nothing, alpha)[:, order:] / size[:, None]
-        filtered = decompose(white, pages.length, xp=xp)
-        rank = choose_rank("donoho", filtered.singular_values, filtered.matrix.shape)
-    return rank
+        noise = residuals(pages, spectrum.leading(ranks, xp=xp), xp=xp)
+        alpha = xp.asarray(fit_autoregression(noise, order, xp=xp))
+        size = np.nanstd(on_host(one_step_errors(noise, nothing, alpha, xp=xp)), axis=2)
+        noisy &= (size > 0.0).all(axis=1)
+        if not noisy.any():
+            break  # nothing but signal
+        size = xp.asarray(np.where(noisy[:, None], size, 1.0)[:, :, None])
+        white = one_step_errors(series, nothing, alpha, xp=xp) / size
+        filtered = left_spectrum(
+            cut_pages(white, pages.length, xp=xp), ["donoho"], vectors="none", xp=xp
+        )
+        ranks = np.where(noisy, filtered.ranks[:, 0], ranks)
+    return ranks
 
 
-def mean_square(errors: FloatArray) -> FloatArray:
-    """Return the mean square of each row's values that are not missing, (N,); NaN without one."""
-    present = ~np.isnan(errors)
-    total = np.sum(np.where(present, errors, 0.0) ** 2, axis=1)
-    count = present.sum(axis=1)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+def mean_square(errors: FloatArray, *, xp: ModuleType = np) -> FloatArray:
+    """Return the mean square over the last axis of what is not missing; NaN without a value.
+
+    Parameters
+    ----------
+    errors : ndarray of xp, shape (..., T)
+    xp : module
+        Array namespace.
+
+    Returns
+    -------
+    ndarray of shape (...)
+    """
+    n_errors = errors.shape[-1]
+    total = on_host(xp.sum(errors * errors, axis=-1))
+    if n_errors > 0 and not np.isnan(total).any():
+        whole: FloatArray = total / n_errors
+        return whole
+    missing, zeros = xp.isnan(errors), xp.zeros_like(errors)
+    total = on_host(xp.sum(xp.where(missing, zeros, errors * errors), axis=-1))
+    count = on_host(xp.sum(xp.where(missing, zeros, xp.ones_like(errors)), axis=-1))
+    return np.where(count > 0.0, total / np.maximum(count, 1.0), np.nan)
 
 
 def unit_variances(coefficients: FloatArray, steps: IntArray, *, cumulative: bool) -> FloatArray:

@@ -1,7 +1,10 @@
-"""Multivariate singular spectrum analysis on a Page matrix: spectrum, rank, linear recurrence.
+"""Multivariate singular spectrum analysis on Page matrices: spectrum, rank, linear recurrence.
 
-Shapes: N series, T times, L rows of the Page matrix (the window), C its complete columns, K
-columns a series, k the rank kept. A missing value is NaN and costs the one column it lies in.
+Every function takes a stack of folds, each a joint model of its own; folds of a stack never mix.
+
+Shapes: F folds, N series, T times, L values of a page (the window), C = N K pages, K pages a
+series, k the rank kept. A missing value costs the one page it lies in. Arrays are of the namespace
+``xp`` where the docstring says so, and NumPy's everywhere else.
 
 References
 ----------
@@ -10,6 +13,7 @@ Gavish, Donoho (2014), The optimal hard threshold for singular values is 4/sqrt(
 Transactions on Information Theory 60, 5040-5053.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isqrt
 from types import ModuleType
@@ -17,8 +21,9 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from pmx_ray._typing import BoolArray, FloatArray, frozen
+from pmx_ray._typing import BoolArray, FloatArray, IntArray
 from pmx_ray.errors import DataError
+from pmx_ray.kernels.eigen import Chosen, eigenpairs, on_host
 
 RankRule: TypeAlias = Literal["donoho", "energy"] | int
 """How many singular values are kept: above Donoho's threshold, 90 % of the energy, or a number."""
@@ -32,34 +37,57 @@ VERTICAL = 1e-10
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pages:
-    """The stacked Page matrix of N series, and its left singular vectors.
+    """The stacked Page matrices of F folds, transposed: a page is a row.
 
     Attributes
     ----------
-    matrix : ndarray of shape (L, C)
-        Non-overlapping stretches of L values as columns, series after series.
-    complete : ndarray of bool, shape (N, K)
-        Which stretches have no missing value and so became a column.
-    basis : ndarray of shape (L, R)
-        Left singular vectors, R = min(L, C); signs are arbitrary and never matter.
-    singular_values : ndarray of shape (R,)
-        Descending, >= 0.
+    rows : ndarray of xp, shape (F, C, L)
+        Non-overlapping stretches of L values, series after series; zeros where a value is missing.
+    complete : ndarray of bool of xp, shape (F, C), optional
+        Which pages have no missing value; absent where all are complete.
+    n_complete : ndarray of int, shape (F,)
+        Pages without a missing value.
+    n_series : int
+        N.
     """
 
-    matrix: FloatArray
-    complete: BoolArray
-    basis: FloatArray
-    singular_values: FloatArray
-
-    def __post_init__(self) -> None:
-        for name in ("matrix", "basis", "singular_values"):
-            object.__setattr__(self, name, frozen(getattr(self, name), np.float64))
-        object.__setattr__(self, "complete", frozen(self.complete, np.bool_))
+    rows: FloatArray
+    complete: BoolArray | None
+    n_complete: IntArray
+    n_series: int
 
     @property
     def length(self) -> int:
-        """Rows of the matrix, L."""
-        return int(self.matrix.shape[0])
+        """Values of a page, L."""
+        return int(self.rows.shape[2])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Spectrum:
+    """Leading left singular vectors of F Page matrices.
+
+    Attributes
+    ----------
+    ranks : ndarray of int, shape (F, rules)
+        What each rule keeps.
+    basis : ndarray of xp, shape (F, L, k)
+        k is at least the largest rank; signs are arbitrary and never matter.
+    """
+
+    ranks: IntArray
+    basis: FloatArray
+
+    def leading(self, ranks: IntArray, *, xp: ModuleType = np) -> FloatArray:
+        """Return so many vectors of each fold, (F, L, largest of ``ranks`` (F,)).
+
+        Where a fold keeps fewer than another, its columns beyond are zeros.
+        """
+        basis = self.basis[:, :, : int(ranks.max())]
+        if (ranks == ranks[0]).all():
+            return basis
+        beyond = np.arange(basis.shape[2]) >= ranks[:, None, None]
+        masked: FloatArray = xp.where(xp.asarray(beyond), xp.zeros_like(basis), basis)
+        return masked
 
 
 def window_length(n_series: int, n_times: int, *, shape_ratio: int) -> int:
@@ -77,50 +105,99 @@ def window_length(n_series: int, n_times: int, *, shape_ratio: int) -> int:
     return min(max(isqrt(n_series * n_times // shape_ratio), 2), n_times // 2)
 
 
-def decompose(series: FloatArray, length: int, *, xp: ModuleType = np) -> Pages:
-    """Cut ``series`` into pages of ``length`` values and take the spectrum of their matrix.
+def cut_pages(series: FloatArray, length: int, *, xp: ModuleType = np) -> Pages:
+    """Cut each fold's series into pages of ``length`` values.
 
     The first ``T mod L`` values are left out, so that the last page ends on the last value.
 
     Parameters
     ----------
-    series : ndarray of shape (N, T)
+    series : ndarray of xp, shape (F, N, T)
         Standardised series; NaN where a value is missing.
     length : int
-        Rows L of the matrix, 2 <= L <= T.
+        Values of a page, L, 2 <= L <= T.
     xp : module
-        Array namespace that carries the matrix products: numpy, or cupy on a card.
+        Array namespace.
 
     Raises
     ------
     DataError
-        If no stretch of ``length`` values is complete.
+        If a fold has no page without a missing value.
     """
-    n_series, n_times = series.shape
-    n_columns = n_times // length
-    cut = series[:, n_times - n_columns * length :].reshape(n_series, n_columns, length)
-    complete: BoolArray = np.logical_not(np.isnan(cut).any(axis=2))
-    if not complete.any():
+    n_folds, n_series, n_times = series.shape
+    n_pages = n_times // length
+    shape = (n_folds, n_series * n_pages, length)
+    rows = xp.reshape(series[:, :, n_times - n_pages * length :], shape)
+    missing = xp.isnan(rows)
+    if not bool(xp.any(missing)):
+        return Pages(rows, None, np.full(n_folds, shape[1], np.int64), n_series)
+    complete = xp.logical_not(xp.any(missing, axis=2))
+    n_complete = np.array([int(of_one.sum()) for of_one in on_host(complete)])
+    if not n_complete.all():
         raise DataError(f"no stretch of {length} values is free of missing ones")
-    matrix = np.ascontiguousarray(cut[complete].T)
-    basis, singular_values = left_spectrum(matrix, xp=xp)
-    return Pages(matrix, complete, basis, singular_values)
+    rows = xp.where(complete[:, :, None], rows, xp.zeros_like(rows))
+    return Pages(rows, complete, n_complete, n_series)
 
 
-def left_spectrum(matrix: FloatArray, *, xp: ModuleType = np) -> tuple[FloatArray, FloatArray]:
-    """Return left singular vectors (L, R) and singular values (R,) of an (L, C) matrix.
+def left_spectrum(
+    pages: Pages,
+    rules: Sequence[RankRule],
+    *,
+    vectors: Literal["kept", "all", "none"] = "kept",
+    xp: ModuleType = np,
+) -> Spectrum:
+    """Return what ``rules`` keep of the left singular vectors of each Page matrix.
 
-    They come from the L x L Gram matrix, twice as fast as a full decomposition where C >= L.
-    Singular values below ``sqrt(eps)`` of the largest are rounding of that square, and are 0.
+    They come from the Gram matrix of the smaller side, (C, C) or (L, L), several times as fast as
+    from a singular value decomposition. Pages that are left out are zeros there and add nothing.
+
+    Parameters
+    ----------
+    pages : Pages
+    rules : sequence of RankRule
+        At least one.
+    vectors : str
+        Which left singular vectors to return: those that the rule with the largest rank keeps, all,
+        or none.
+    xp : module
+        Array namespace of the pages: numpy, or cupy on a card.
     """
-    on_device = xp.asarray(matrix)
-    gram = xp.matmul(on_device, xp.asarray(np.ascontiguousarray(matrix.T)))
-    values, vectors = xp.linalg.eigh(gram)
-    squares = np.clip(_to_host(values)[::-1], 0.0, None)
-    floor = max(matrix.shape) * np.finfo(np.float64).eps * squares[0]
-    singular_values = np.sqrt(np.where(squares > floor, squares, 0.0))
-    n_values = min(matrix.shape)
-    return _to_host(vectors)[:, ::-1][:, :n_values], singular_values[:n_values]
+    rows, shapes = pages.rows, [(pages.length, int(n)) for n in pages.n_complete]
+    columns = xp.matrix_transpose(rows)  # (F, L, C)
+    tall = rows.shape[1] < pages.length
+    gram = xp.matmul(rows, columns) if tall else xp.matmul(columns, rows)
+
+    def ranks_of(fold: int, squares: FloatArray) -> list[int]:
+        values = _singular_values(squares, shapes[fold])
+        return [choose_rank(rule, values, shapes[fold]) for rule in rules]
+
+    def n_kept(fold: int, squares: FloatArray) -> int:
+        return 0 if vectors == "none" else max(ranks_of(fold, squares))
+
+    fixed = [rule for rule in rules if isinstance(rule, int)]
+    wanted: int | Chosen | None = n_kept
+    if vectors == "all":
+        wanted = None
+    elif vectors == "kept" and len(fixed) == len(rules):
+        wanted = max(fixed)
+    squares, basis = eigenpairs(gram, wanted, xp=xp)
+    ranks = np.array([ranks_of(fold, of_one) for fold, of_one in enumerate(squares)])
+    if tall:
+        # A left vector is the pages weighted by the right one; those beyond the rank are not used.
+        sizes = np.sqrt(np.maximum(squares[:, None, : basis.shape[2]], np.finfo(np.float64).tiny))
+        basis = xp.matmul(columns, basis) / xp.asarray(sizes)
+    return Spectrum(ranks, basis)
+
+
+def _singular_values(squares: FloatArray, shape: tuple[int, int]) -> FloatArray:
+    """Return the singular values of an (L, C) matrix from eigenvalues of a Gram matrix, (R,).
+
+    Those below ``sqrt(eps)`` of the largest are rounding of that square, and are 0.
+    """
+    squares = np.maximum(squares[: min(shape)], 0.0)
+    floor = max(shape) * np.finfo(np.float64).eps * squares[0]
+    values: FloatArray = np.sqrt(np.where(squares > floor, squares, 0.0))
+    return values
 
 
 def choose_rank(rule: RankRule, singular_values: FloatArray, shape: tuple[int, int]) -> int:
@@ -133,7 +210,7 @@ def choose_rank(rule: RankRule, singular_values: FloatArray, shape: tuple[int, i
         to the longer side and omega(b) = 0.56 b^3 - 0.95 b^2 + 1.82 b + 1.43; ``energy`` the
         fewest that hold 90 % of the sum of squares; a number that many.
     singular_values : ndarray of shape (R,)
-        Descending.
+        Descending. A number needs the leading ones only, the other rules need all.
     shape : (int, int)
         Of the matrix.
 
@@ -154,41 +231,54 @@ def choose_rank(rule: RankRule, singular_values: FloatArray, shape: tuple[int, i
     return min(wanted, int(np.sum(singular_values > 0.0)), shape[0] - 1)
 
 
-def recurrence(pages: Pages, rank: int) -> FloatArray:
+def recurrence(basis: FloatArray, *, xp: ModuleType = np) -> FloatArray:
     """Return the least-squares coefficients of the last row on the L - 1 rows above it.
 
-    Of all solutions the shortest one. With U the first ``rank`` columns of the basis, u its last
-    row and V the rows above, it is ``V u / (1 - |u|^2)``, whatever the signs of U.
+    Of all solutions the shortest one. With U the basis, u its last row and V the rows above, it is
+    ``V u / (1 - |u|^2)``, whatever the signs of U.
+
+    Parameters
+    ----------
+    basis : ndarray of xp, shape (F, L, k)
+        Left singular vectors that are kept; columns of zeros do nothing.
+    xp : module
+        Array namespace.
 
     Returns
     -------
-    ndarray of shape (L - 1,)
-        Lag 1 first: the next value is ``sum(beta[i] * y[t - i])``. Zeros where rank is 0 or no
-        recurrence exists (the last unit vector lies in the span of the basis).
+    ndarray of xp, shape (F, L - 1)
+        Lag 1 first: the next value is ``sum(beta[i] * y[t - i])``. Zeros where no recurrence
+        exists (the last unit vector lies in the span of the basis).
     """
-    above, last = pages.basis[:-1, :rank], pages.basis[-1, :rank]
-    free = 1.0 - float(last @ last)
-    if rank == 0 or free < VERTICAL:
-        return np.zeros(pages.length - 1)
-    beta: FloatArray = (above @ last)[::-1] / free
+    last = basis[:, -1, :]
+    free = 1.0 - xp.sum(last * last, axis=1, keepdims=True)  # (F, 1)
+    above = xp.flip(xp.matmul(basis[:, :-1, :], last[:, :, None])[:, :, 0], axis=1)
+    exists = free >= VERTICAL
+    beta: FloatArray = xp.where(
+        exists, above / xp.where(exists, free, xp.ones_like(free)), 0.0 * above
+    )
     return beta
 
 
-def residuals(pages: Pages, rank: int) -> FloatArray:
-    """Return series minus denoised series, (N, K L); NaN where a page had a missing value.
+def residuals(pages: Pages, basis: FloatArray, *, xp: ModuleType = np) -> FloatArray:
+    """Return series minus denoised series, the last K L times of each.
 
-    The denoised matrix is the projection on the first ``rank`` left singular vectors.
+    The denoised matrix is the projection on the left singular vectors that are kept.
+
+    Parameters
+    ----------
+    pages : Pages
+    basis : ndarray of xp, shape (F, L, k)
+    xp : module
+        Array namespace.
+
+    Returns
+    -------
+    ndarray of xp, shape (F, N, K L)
+        NaN where a page had a missing value.
     """
-    n_series, n_columns = pages.complete.shape
-    basis = pages.basis[:, :rank]
-    left = pages.matrix - basis @ (basis.T @ pages.matrix)
-    cut = np.full((n_series, n_columns, pages.length), np.nan)
-    cut[pages.complete] = left.T
-    return cut.reshape(n_series, n_columns * pages.length)
-
-
-def _to_host(array: object) -> FloatArray:
-    """Return an array of any namespace as a NumPy array; CuPy's has its own ``get``."""
-    get = getattr(array, "get", None)
-    host: FloatArray = np.asarray(array if get is None else get(), np.float64)
-    return host
+    left = pages.rows - xp.matmul(xp.matmul(pages.rows, basis), xp.matrix_transpose(basis))
+    if pages.complete is not None:
+        left = xp.where(pages.complete[:, :, None], left, xp.full_like(left, np.nan))
+    series: FloatArray = xp.reshape(left, (left.shape[0], pages.n_series, -1))
+    return series

@@ -1,10 +1,7 @@
-"""EWMA and sample variance against arithmetic done by hand and against pandas."""
+"""EWMA and sample variance against arithmetic done by hand."""
 
 import numpy as np
-import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from pmx_ray.errors import SettingsError
 from pmx_ray.forecasters.protocol import Status
@@ -14,7 +11,6 @@ from pmx_ray.forecasters.variance import (
     EwmaVarianceSettings,
     SampleVariance,
     SampleVarianceSettings,
-    ewma_variance,
 )
 
 RNG = np.random.default_rng(0)
@@ -28,22 +24,6 @@ def prices(returns: np.ndarray) -> np.ndarray:
 def forecast(forecaster, history, steps=(1, 4)):
     (outcome,) = forecaster.fit(history, rng=RNG).forecast(steps)
     return outcome
-
-
-def test_ewma_variance_when_three_deviations_then_the_sum_done_by_hand():
-    # Weights .25, .5, 1 of 4, 1, 9: (1 + .5 + 9) / 1.75 = 6.
-    assert ewma_variance(np.array([2.0, -1.0, 3.0]), 0.5) == pytest.approx(6.0, rel=1e-15)
-
-
-@settings(max_examples=30, deadline=None)
-@given(
-    st.lists(st.floats(-0.2, 0.2), min_size=2, max_size=60),
-    st.sampled_from([0.5, 0.9, 0.94, 0.99]),
-)
-def test_ewma_variance_when_compared_with_pandas_then_equal(returns, decay):
-    ewm = pd.Series(np.square(returns)).ewm(alpha=1 - decay, adjust=True).mean().iloc[-1]
-    # Two orders of summation of at most 60 positive terms.
-    assert ewma_variance(np.array(returns), decay) == pytest.approx(ewm, rel=1e-12, abs=1e-300)
 
 
 def test_ewma_when_defaults_then_decay_is_riskmetrics_and_mean_zero(history_of):

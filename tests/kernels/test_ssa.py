@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from pmx_ray.errors import DataError
 from pmx_ray.kernels.ssa import (
+    Pages,
     choose_rank,
-    decompose,
+    cut_pages,
     left_spectrum,
     recurrence,
     residuals,
@@ -56,49 +57,91 @@ def test_window_length_when_three_times_then_refused():
         window_length(5, 3, shape_ratio=1)
 
 
-def test_pages_when_two_series_then_columns_do_not_overlap_and_end_on_the_last_value():
+def test_pages_when_two_series_then_they_do_not_overlap_and_end_on_the_last_value():
     series = np.array([np.arange(7.0), 10 + np.arange(7.0)])
-    pages = decompose(series, 3)
-    expected = np.array([[1, 4, 11, 14], [2, 5, 12, 15], [3, 6, 13, 16]], float)
-    assert np.array_equal(pages.matrix, expected)
+    pages = cut_pages(series[None], 3)
+    expected = np.array([[1, 2, 3], [4, 5, 6], [11, 12, 13], [14, 15, 16]], float)
+    assert np.array_equal(pages.rows, expected[None])
+    assert pages.complete is None
 
 
-def test_pages_when_value_missing_then_its_column_alone_is_left_out():
+def test_pages_when_value_missing_then_its_page_alone_is_left_out():
     series = np.array([np.arange(6.0), 10 + np.arange(6.0)])
     series[0, 4] = np.nan
-    pages = decompose(series, 3)
-    assert np.array_equal(pages.complete, [[True, False], [True, True]])
-    assert np.array_equal(pages.matrix[0], [0.0, 10.0, 13.0])
+    pages = cut_pages(series[None], 3)
+    assert np.array_equal(pages.complete, [[True, False, True, True]])
+    assert np.array_equal(pages.n_complete, [3])
+    assert np.array_equal(pages.rows[0, :, 0], [0.0, 0.0, 10.0, 13.0])
 
 
 def test_pages_when_every_stretch_has_a_hole_then_refused():
     series = np.arange(6.0)[None].copy()
     series[0, [1, 4]] = np.nan
     with pytest.raises(DataError, match="no stretch of 3 values"):
-        decompose(series, 3)
+        cut_pages(series[None], 3)
 
 
-@pytest.mark.parametrize("shape", [(6, 20), (6, 6), (9, 5)])
-def test_spectrum_when_random_matrix_then_as_direct_svd(shape):
+def pages_of(*matrices: np.ndarray) -> Pages:
+    """Return the pages of (L, C) matrices, one a fold."""
+    rows = np.stack([matrix.T for matrix in matrices])
+    return Pages(rows, None, np.full(len(rows), rows.shape[1]), 1)
+
+
+SHAPES = pytest.mark.parametrize("shape", [(6, 20), (6, 6), (9, 5)])
+
+
+@SHAPES
+@pytest.mark.parametrize("rule", [1, 2, 4, "donoho", "energy"])
+@pytest.mark.parametrize("vectors", ["kept", "all"])
+def test_spectrum_when_random_matrix_then_as_direct_svd(shape, rule, vectors):
     matrix = np.random.default_rng(0).normal(size=shape)
-    basis, singular_values = left_spectrum(matrix)
+    matrix[0] *= 6.0
+    spectrum = left_spectrum(pages_of(matrix), [rule], vectors=vectors)
     u, s, _ = np.linalg.svd(matrix, full_matrices=False)
+    rank = choose_rank(rule, s, shape)
+    assert spectrum.ranks.tolist() == [[rank]]
+    found = spectrum.leading(spectrum.ranks[:, 0])[0]
+    assert found.shape == (shape[0], rank)
     # The Gram matrix squares the condition number, here below 100.
-    np.testing.assert_allclose(singular_values, s, rtol=1e-10)
-    np.testing.assert_allclose(np.abs(np.sum(basis * u, axis=0)), 1.0, rtol=1e-8)
+    np.testing.assert_allclose(np.abs(np.sum(found * u[:, :rank], axis=0)), 1.0, rtol=1e-10)
 
 
-def test_spectrum_when_array_api_strict_then_as_numpy():
-    matrix = np.random.default_rng(0).normal(size=(6, 20))
-    basis, singular_values = left_spectrum(matrix, xp=array_api_strict)
-    plain_basis, plain_values = left_spectrum(matrix)
-    np.testing.assert_allclose(singular_values, plain_values, rtol=1e-12)
-    np.testing.assert_allclose(np.abs(basis), np.abs(plain_basis), rtol=1e-9, atol=1e-12)
+@SHAPES
+@pytest.mark.parametrize("rules", [[1], [3], ["donoho"], ["energy", 2]])
+def test_spectrum_when_folds_are_stacked_on_array_api_strict_then_as_each_on_numpy(shape, rules):
+    rng = np.random.default_rng(4)
+    matrices = [
+        rng.normal(size=shape) * (1 + 9 * (np.arange(shape[0]) < k))[:, None] for k in (1, 3)
+    ]
+    together = pages_of(*matrices)
+    strict = Pages(array_api_strict.asarray(together.rows), None, together.n_complete, 1)
+    found = left_spectrum(strict, rules, xp=array_api_strict)
+    for k in range(len(rules)):
+        basis = found.leading(found.ranks[:, k], xp=array_api_strict)
+        for fold, matrix in enumerate(matrices):
+            alone = left_spectrum(pages_of(matrix), rules)
+            assert found.ranks[fold, k] == alone.ranks[0, k]
+            plain = np.zeros(basis.shape[1:])
+            plain[:, : alone.ranks[0, k]] = alone.leading(alone.ranks[:, k])[0]
+            # Two LAPACK drivers: rounding of matrices with condition numbers below 1000.
+            np.testing.assert_allclose(
+                np.abs(np.asarray(basis)[fold]), np.abs(plain), rtol=1e-9, atol=1e-12
+            )
 
 
-def test_spectrum_when_signal_has_rank_six_then_other_values_are_zero(noiseless):
-    pages = decompose(noiseless, 20)
-    assert np.sum(pages.singular_values > 0.0) == 6
+def test_spectrum_when_a_page_is_left_out_then_as_without_it():
+    matrix = np.random.default_rng(0).normal(size=(6, 9))
+    matrix[:, 4] = 0.0
+    gapped = Pages(matrix.T[None], np.arange(9)[None] != 4, np.array([8]), 1)
+    for rule in ("donoho", "energy", 2):
+        found = left_spectrum(gapped, [rule])
+        without = left_spectrum(pages_of(np.delete(matrix, 4, axis=1)), [rule])
+        assert np.array_equal(found.ranks, without.ranks)
+        np.testing.assert_allclose(np.abs(found.basis), np.abs(without.basis), atol=1e-12)
+
+
+def test_spectrum_when_signal_has_rank_six_then_no_more_are_kept(noiseless):
+    assert left_spectrum(cut_pages(noiseless[None], 20), [15]).ranks.tolist() == [[6]]
 
 
 @pytest.mark.parametrize(
@@ -124,18 +167,27 @@ def test_rank_when_known_spectrum_then_by_hand(rule, singular_values, shape, ran
     assert choose_rank(rule, np.array(singular_values), shape) == rank
 
 
+def fitted(series: np.ndarray, length: int, rank: int) -> tuple[Pages, np.ndarray, np.ndarray]:
+    """Return pages, basis and recurrence of one fold's series (N, T)."""
+    pages = cut_pages(series[None], length)
+    spectrum = left_spectrum(pages, [rank])
+    basis = spectrum.leading(spectrum.ranks[:, 0])
+    return pages, basis, recurrence(basis)[0]
+
+
 @pytest.mark.parametrize("rank", [1, 3, 6, 11])
-def test_recurrence_when_noisy_then_as_regression_on_truncated_svd(rank, noiseless):
+@pytest.mark.parametrize("length", [12, 30])  # more pages than rows, and fewer
+def test_recurrence_when_noisy_then_as_regression_on_truncated_svd(rank, length, noiseless):
     noise = np.random.default_rng(1).normal(size=noiseless.shape)
-    pages = decompose(noiseless + 0.5 * noise, 12)
+    pages, _, beta = fitted(noiseless + 0.5 * noise, length, rank)
     # Both are exact formulas; the regression loses digits to the condition of the low-rank rows.
     np.testing.assert_allclose(
-        recurrence(pages, rank), recurrence_by_lstsq(pages.matrix, rank), rtol=1e-6, atol=1e-9
+        beta, recurrence_by_lstsq(pages.rows[0].T, rank), rtol=1e-6, atol=1e-9
     )
 
 
 def test_recurrence_when_sinusoids_and_trend_then_satisfied(noiseless):
-    beta = recurrence(decompose(noiseless, 20), 6)
+    _, _, beta = fitted(noiseless, 20, 6)
     for t in range(20, 240):
         expected = noiseless[:, t - 19 : t] @ beta[::-1]
         np.testing.assert_allclose(noiseless[:, t], expected, atol=1e-8)
@@ -143,18 +195,19 @@ def test_recurrence_when_sinusoids_and_trend_then_satisfied(noiseless):
 
 def test_recurrence_when_last_unit_vector_is_in_the_span_then_zero():
     series = np.array([[0.0, 0.0, 1.0, 0.0, 0.0, 2.0]])
-    assert np.array_equal(recurrence(decompose(series, 3), 1), [0.0, 0.0])
+    assert np.array_equal(fitted(series, 3, 1)[2], [0.0, 0.0])
 
 
-def test_recurrence_when_rank_is_zero_then_zero(noiseless):
-    assert np.array_equal(recurrence(decompose(noiseless, 5), 0), np.zeros(4))
+def test_recurrence_when_nothing_is_kept_then_zero():
+    assert np.array_equal(recurrence(np.zeros((2, 5, 0))), np.zeros((2, 4)))
 
 
 def test_residuals_when_rank_two_then_series_minus_truncated_svd(noiseless):
     series = noiseless[:, :60].copy()
     series[1, 3] = np.nan
-    left = residuals(decompose(series, 12), 2)
-    matrix = decompose(series, 12).matrix
+    pages, basis, _ = fitted(series, 12, 2)
+    (left,) = residuals(pages, basis)
+    matrix = pages.rows[0][pages.complete[0]].T
     u, s, vt = np.linalg.svd(matrix, full_matrices=False)
     expected = matrix - (u[:, :2] * s[:2]) @ vt[:2]
     assert np.isnan(left[1, :12]).all()
@@ -166,5 +219,5 @@ def test_residuals_when_rank_two_then_series_minus_truncated_svd(noiseless):
 @given(scale=st.floats(1e-6, 1e6), seed=st.integers(0, 1000))
 def test_recurrence_when_series_scaled_then_unchanged(scale, seed):
     series = np.random.default_rng(seed).normal(size=(3, 60))
-    plain, scaled = decompose(series, 10), decompose(scale * series, 10)
-    np.testing.assert_allclose(recurrence(scaled, 3), recurrence(plain, 3), atol=1e-9)
+    plain, scaled = fitted(series, 10, 3)[2], fitted(scale * series, 10, 3)[2]
+    np.testing.assert_allclose(scaled, plain, atol=1e-9)
