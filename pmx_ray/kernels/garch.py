@@ -195,7 +195,7 @@ class _Host:
             self._windows,
             self._facts,
             self._form,
-            which,
+            np.ascontiguousarray(which),  # of another layout, it would be compiled for once more
             starts,
             known,
             beat,
