@@ -74,7 +74,7 @@ def test_sweep_when_the_driver_is_killed_then_the_same_command_goes_on_to_the_sa
     points = random.Random(11).sample(range(1, 40), 2)
     for blocks in sorted(points):
         process = command(folder)
-        until(lambda n=blocks: len(list(lake.rglob("*.json"))) >= n, f"{blocks} blocks")
+        until(lambda n=blocks: len(list((lake / "blocks").rglob("*.json"))) >= n, f"{blocks} blocks")
         os.killpg(process.pid, signal.SIGKILL)  # the driver and the whole local cluster
         process.communicate()
     lines = finish(command(folder))
@@ -92,7 +92,7 @@ def test_sweep_when_interrupted_then_one_line_exit_1_and_it_goes_on(
 ) -> None:
     process = command(tmp_path, "--address", "in-process")
     lake = tmp_path / "runs" / "lake"
-    until(lambda: len(list(lake.rglob("*.json"))) >= 3, "3 blocks")
+    until(lambda: len(list((lake / "blocks").rglob("*.json"))) >= 3, "3 blocks")
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 1
