@@ -6,8 +6,11 @@ import numpy as np
 
 from benchmarks.fits.windows import STEPS
 from pmx_ray._typing import FloatArray, IntArray
-from pmx_ray.kernels.arma import N_LAGS, ArmaFits, Jobs, fit_arma, last_residuals
+from pmx_ray.kernels.arma import ArmaFits, Jobs, fit_arma, last_residuals
 from pmx_ray.kernels.arma_search import Search, search_orders
+
+N_LAGS = 3
+"""Highest p and q."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

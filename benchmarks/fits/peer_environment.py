@@ -21,7 +21,9 @@ from benchmarks.fits.windows import ROOT
 from pmx_ray._typing import FloatArray
 
 LOCK = ROOT / "benchmarks" / "peers.lock"
-PLACE = ROOT / ".venv-peers"
+PLACE = ROOT / ".venv" / "peers"
+"""Inside the folder that version control, linters and uploads pass over already."""
+
 SIDE = Path(__file__).with_name("peer_side.py")
 
 INSTALL_S = 600
@@ -90,9 +92,8 @@ def environment() -> Path | None:
     if seal.is_file() and seal.read_text(encoding="ascii") == lock:
         return python
     try:
-        print(f"making {PLACE.name} from {LOCK.name}", file=sys.stderr)
+        print(f"making {PLACE} from {LOCK.name}", file=sys.stderr)
         venv.create(PLACE, clear=True, with_pip=True)
-        (PLACE / ".gitignore").write_text("*\n", encoding="ascii")
         subprocess.run(
             [python, "-m", "pip", "install", "-qq", "--disable-pip-version-check",
              "--require-hashes", "-r", LOCK],
