@@ -396,4 +396,5 @@ def test_sweep_when_it_is_small_then_in_this_process_and_it_says_so(pmx: Pmx) ->
     """No address is given; Ray would take longer to start than the work takes."""
     out = pmx("sweep", "sweep.yaml")
     assert "in this process; --address local or execution.workers starts Ray" in out
-    assert '"event": "small"' not in pmx(*SWEEP, "--json")  # asked for by name, and no block is left
+    # In process by name, and no block is left: nothing to say.
+    assert '"event": "small"' not in pmx(*SWEEP, "--json")

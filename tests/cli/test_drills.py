@@ -74,7 +74,9 @@ def test_sweep_when_the_driver_is_killed_then_the_same_command_goes_on_to_the_sa
     points = random.Random(11).sample(range(1, 40), 2)
     for blocks in sorted(points):
         process = command(folder)
-        until(lambda n=blocks: len(list((lake / "blocks").rglob("*.json"))) >= n, f"{blocks} blocks")
+        until(
+            lambda n=blocks: len(list((lake / "blocks").rglob("*.json"))) >= n, f"{blocks} blocks"
+        )
         os.killpg(process.pid, signal.SIGKILL)  # the driver and the whole local cluster
         process.communicate()
     lines = finish(command(folder))
