@@ -89,7 +89,7 @@ def _given(
 ) -> tuple[list[dict[str, object]], list[dict[str, object]], list[Promise]]:
     """Return speed rows, agreement rows and promises of one order."""
     few = evenly(len(windows), size.pick(8, 50))
-    fewer = evenly(len(windows), size.pick(4, 50))
+    fewer = evenly(len(windows), size.pick(4, 20))
     asked = {"order": [order.p, 1, order.q], "stepwise": True, "steps": list(STEPS)}
     ours_fit = partial(fit_order, windows, order.p, order.q)
     ours_fit()
@@ -107,7 +107,7 @@ def _given(
         speed_row(order.name, "statsforecast", Side(theirs, len(few)), mine),
         speed_row(order.name, "SARIMAX", Side(slow, len(fewer)), mine),
     ]
-    judged = evenly(len(windows), size.pick(8, 500))
+    judged = evenly(len(windows), size.pick(8, 200))
     found = fit_order(windows[judged], order.p, order.q)
     points = list(zip(found.ar[:, : order.p], found.ma[:, : order.q], strict=True))
     results = {"SARIMAX": [sarimax_fit(windows[n], order) for n in judged]}
@@ -162,8 +162,8 @@ def _search_speed(
     levels: FloatArray, manner: Search, peer: Statsforecast | None, size: Size
 ) -> list[dict[str, object]]:
     windows = levels.reshape(-1, levels.shape[2])
-    few = evenly(len(windows), size.pick(3, 20))
-    fewest = evenly(len(windows), size.pick(1, 6))
+    few = evenly(len(windows), size.pick(3, 10))
+    fewest = evenly(len(windows), size.pick(1, 4))
     stepwise = manner == "stepwise"
     asked = {"order": None, "stepwise": stepwise, "steps": list(STEPS), "windows": few}
     searched(levels[:, :1], manner)

@@ -142,7 +142,7 @@ def behind_best(ours: FloatArray, theirs: FloatArray, counts: BoolArray) -> Floa
 def _speed(case: Case, size: Size) -> dict[str, object]:
     levels = demo_windows(size.pick(10, 25))
     windows = np.diff(levels, axis=2).reshape(-1, levels.shape[2] - 1)
-    sample = windows[:: len(windows) // size.pick(10, 100)]
+    sample = windows[:: len(windows) // size.pick(10, 50)]
     kernel_fit(windows, case)
     arch_fit(windows[0], case)
     theirs, ours = side_by_side(

@@ -104,7 +104,7 @@ def loop_seconds(n_folds: int, size: Size) -> dict[str, float]:
     """Return the seconds of each part of the loop, scaled from a sample to all its fits."""
     levels = demo_windows(n_folds)
     windows = levels.reshape(-1, levels.shape[2])
-    few = evenly(len(windows), size.pick(3, 40))
+    few = evenly(len(windows), size.pick(3, 20))
     returns = np.diff(windows[evenly(len(windows), size.pick(10, 100))], axis=1)
     panel, plan = demo_folds(n_folds)
     svd = partial(samossa.plain_folds, samossa.CASES[-1], np.log(panel.close), plan)
