@@ -18,9 +18,9 @@ from pmx_ray.data.panel import Panel
 from pmx_ray.folds import FoldPlan
 from pmx_ray.forecasters.batch import ForecastBatch, RngAt
 from pmx_ray.forecasters.differencing import difference, difference_polynomial, integrate
+from pmx_ray.forecasters.normal import normal_batch
 from pmx_ray.forecasters.order_search import MAX_D, UnitRootTest, count_differences, has_constant
 from pmx_ray.forecasters.protocol import (
-    QUANTILE_LEVELS,
     FailedFit,
     Failure,
     FittedForecaster,
@@ -30,10 +30,10 @@ from pmx_ray.forecasters.protocol import (
     Status,
     missing_price,
     no_spread,
-    normal_quantiles,
 )
-from pmx_ray.kernels.arma import ArmaFits, Jobs, fit_arma, last_residuals
-from pmx_ray.kernels.arma_search import Search, roots_within, search_orders
+from pmx_ray.kernels.arma import ArmaFits, Jobs, fit_arma, last_residuals, roots_within
+from pmx_ray.kernels.arma_likelihood import N_LAGS
+from pmx_ray.kernels.arma_search import Search, search_orders
 from pmx_ray.kernels.unit_root import kpss_differences
 
 MIN_RETURNS = 100
@@ -41,8 +41,6 @@ MIN_RETURNS = 100
 
 MAX_INVERSE_ROOT = 0.9999
 """An autoregressive root as near as this to the unit circle is a difference that was not taken."""
-
-N_LAGS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,11 +228,11 @@ def forecast_all(
     shape = (len(parameters), n_ahead)
     mean, variance = np.empty(shape), np.empty(shape)
     n_diffs = np.array([one.order[1] for one in parameters])
-    for d in np.unique(n_diffs):
-        rows = np.flatnonzero(n_diffs == d)
+    for d in np.unique(n_diffs).tolist():
+        rows = np.flatnonzero(n_diffs == d).tolist()
         part = [parameters[row] for row in rows]
         mean[rows], variance[rows] = _forecast_alike(
-            part, [levels[row] for row in rows], int(d), n_ahead
+            part, [levels[row] for row in rows], d, n_ahead
         )
     return mean, variance
 
@@ -276,7 +274,7 @@ def refused(parameters: ArimaParameters, levels: FloatArray) -> Failure | None:
     if failure is None and d and np.isnan(levels[-d:]).any():
         reason = f"a price is missing among the last {d}, which are summed up"
         failure = Failure(Status.NO_PRICE, reason)
-    if failure is None:
+    if failure is None and d != 1:  # the log returns that were counted
         failure = _too_few(changes_of(levels, d))
     return failure
 
@@ -303,10 +301,10 @@ class FittedArima:
         return (_outcome(mean[0, at], variance[0, at]),)
 
 
-def _unbounded(mean: FloatArray, variance: FloatArray) -> BoolArray:
-    """Return which of forecasts (..., H) are not finite, or not uncertain."""
+def _unbounded(mean: FloatArray, variance: FloatArray) -> bool:
+    """Return whether a forecast, (H,), is not finite, or not uncertain."""
     fine = np.isfinite(mean) & np.isfinite(variance) & (variance > 0.0)
-    return ~fine.all(axis=-1)
+    return not fine.all()
 
 
 _UNBOUNDED = Failure(Status.EXPLOSIVE, "the forecast grows out of bounds")
@@ -370,39 +368,36 @@ def _forecast_plan(
     fit_of: Callable[[int, int], ArimaParameters | Failure],
 ) -> ForecastBatch:
     """Forecast every fold of every ticker with the fit that serves it."""
-    shape = (len(plan), panel.n_tickers, len(plan.steps))
-    status = np.full(shape[:2], Status.OK.value, dtype="<U16")
-    reasons: dict[tuple[int, int], str] = {}
     served: list[tuple[int, int]] = []
+    failures: dict[tuple[int, int], Failure] = {}
     parameters, contexts = [], []
     for fold in range(len(plan)):
         start, cutoff = int(plan.context_start[fold]), int(plan.cutoff[fold])
         for n in range(panel.n_tickers):
             fit, context = fit_of(fold, n), levels[n, start : cutoff + 1]
             if isinstance(fit, Failure):
-                failure: Failure | None = fit
-            elif np.isnan(context[-1]):
+                failures[fold, n] = fit
+                continue
+            failure: Failure | None
+            if np.isnan(context[-1]):
                 reason = f"no price on the cutoff {panel.sessions[cutoff]}"
                 failure = Failure(Status.NO_PRICE, reason)
             else:
                 failure = refused(fit, context)
-            if failure is None and not isinstance(fit, Failure):
-                served.append((fold, n))
-                parameters.append(fit)
-                contexts.append(context)
-            elif failure is not None:
-                status[fold, n], reasons[fold, n] = failure.status.value, failure.reason
+            if failure is not None:
+                failures[fold, n] = failure
+                continue
+            served.append((fold, n))
+            parameters.append(fit)
+            contexts.append(context)
 
+    shape = (len(plan), panel.n_tickers, len(plan.steps))
     mean, variance = np.full(shape, np.nan), np.full(shape, np.nan)
     if served:
-        cells = tuple(np.array(served).T)
         at = np.array(plan.steps) - 1
-        all_means, all_variances = forecast_all(parameters, contexts, plan.steps[-1])
-        mean[cells], variance[cells] = all_means[:, at], all_variances[:, at]
-        for fold, n in np.argwhere((status == Status.OK) & _unbounded(mean, variance)).tolist():
-            status[fold, n], reasons[fold, n] = _UNBOUNDED.status.value, _UNBOUNDED.reason
-            mean[fold, n], variance[fold, n] = np.nan, np.nan
-    quantiles = np.full((*shape[:2], len(QUANTILE_LEVELS), shape[2]), np.nan)
-    for fold, n in np.argwhere(status == Status.OK).tolist():
-        quantiles[fold, n] = normal_quantiles(mean[fold, n], variance[fold, n])
-    return ForecastBatch(mean, variance, quantiles, status, reasons)
+        means, variances = forecast_all(parameters, contexts, plan.steps[-1])
+        for place, cell in enumerate(served):
+            mean[cell], variance[cell] = means[place, at], variances[place, at]
+            if _unbounded(mean[cell], variance[cell]):
+                failures[cell] = _UNBOUNDED
+    return normal_batch(mean, variance, failures)

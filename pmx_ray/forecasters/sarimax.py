@@ -21,7 +21,7 @@ from pmx_ray._typing import FloatArray
 from pmx_ray.config import Settings
 from pmx_ray.data.panel import Panel
 from pmx_ray.features.exogenous import exogenous, feature
-from pmx_ray.forecasters.arima import MAX_INVERSE_ROOT, MIN_RETURNS, N_LAGS, Arima, ArimaChoice
+from pmx_ray.forecasters.arima import MAX_INVERSE_ROOT, MIN_RETURNS, Arima, ArimaChoice
 from pmx_ray.forecasters.order_search import (
     MAX_D,
     MAX_SEASONAL,
@@ -50,6 +50,7 @@ from pmx_ray.forecasters.sarima_filter import (
     observed_changes,
     state_space,
 )
+from pmx_ray.kernels.arma_likelihood import N_LAGS
 from pmx_ray.kernels.arma_search import Search
 
 MAX_ITERATIONS = 200

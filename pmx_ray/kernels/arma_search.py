@@ -7,7 +7,8 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from pmx_ray._typing import BoolArray, FloatArray, IntArray
-from pmx_ray.kernels.arma import N_LAGS, ArmaFits, Jobs, fit_arma
+from pmx_ray.kernels.arma import ArmaFits, Jobs, fit_arma, roots_within
+from pmx_ray.kernels.arma_likelihood import N_LAGS
 
 Search: TypeAlias = Literal["stepwise", "grid"]
 
@@ -16,28 +17,6 @@ MAX_CANDIDATE_ROOT = 0.99
 
 _NEIGHBOURS = ((-1, 0), (0, -1), (1, 0), (0, 1), (-1, -1), (-1, 1), (1, -1), (1, 1))
 """Steps in p and q, in the order in which they are tried."""
-
-
-def roots_within(coefficients: FloatArray, radius: float) -> BoolArray:
-    """Return whether all inverse roots of ``1 - c(1) B - c(2) B**2 - c(3) B**3`` are smaller.
-
-    Read off the partial autocorrelations of the polynomial stretched by the radius: all are below
-    1 in absolute value where its inverse roots are.
-
-    Parameters
-    ----------
-    coefficients : ndarray of shape (J, 3)
-        c, such as the autoregressive coefficients; of the moving average, minus theta.
-    radius : float
-        In absolute value.
-    """
-    a, b, c = (coefficients / radius ** np.arange(1, N_LAGS + 1)).T
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        left = 1.0 - c * c
-        second = (b + c * a) / left
-        first = (a + c * b) / left / (1.0 - second)
-        within: BoolArray = (np.abs(c) < 1.0) & (np.abs(second) < 1.0) & (np.abs(first) < 1.0)
-    return within
 
 
 def aicc(fits: ArmaFits, jobs: Jobs, lengths: IntArray) -> FloatArray:
