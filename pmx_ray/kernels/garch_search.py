@@ -45,7 +45,9 @@ ON_FACE = 1e-10
 SAME, HOPE = 0.02, 10.0
 """Coefficients apart of one maximum; how often a promise may come true."""
 
-_NOWHERE = -1e300  # below any log-likelihood
+NOWHERE = -1e300
+"""Below any log-likelihood."""
+
 _BEST, _PROMISED, _DAMPING, _STEPS, _MOVING, _BEAT, _CLIMB = 0, 1, 2, 3, 4, 5, 6  # rows of a climb
 
 
@@ -135,7 +137,7 @@ def _judge(
     """Take the trial point where it is better than the best one, and set the damping by it."""
     value, best = load(gradient, LOGLIK), load(climb, _BEST)
     better = value > best
-    first = best < _NOWHERE
+    first = best < NOWHERE
     damping = load(climb, _DAMPING)
     fair = value - best > 0.25 * load(climb, _PROMISED)
     relaxed = where(fair, 0.1 * damping, damping)
