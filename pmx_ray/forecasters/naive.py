@@ -97,6 +97,9 @@ class _Moments:
     settings=RandomWalkSettings,
     version="2",
     summary="log price stays; variance is the mean squared log return",
+    libraries=("numba", "numpy"),
+    fit_s=4e-6,
+    extend_s=1e-6,
 )
 class RandomWalk(_Moments):
     """E[log P(t + h)] = log P(t): the baseline of every comparison."""
@@ -115,6 +118,9 @@ class RandomWalk(_Moments):
     settings=DriftSettings,
     version="2",
     summary="log price goes on at its mean slope over the whole history",
+    libraries=("numba", "numpy"),
+    fit_s=4e-6,
+    extend_s=1e-6,
 )
 class Drift(_Moments):
     """E[log P(t + h)] = log P(t) + h * mean log return of the history."""
@@ -133,6 +139,9 @@ class Drift(_Moments):
     settings=HistoricalMeanSettings,
     version="2",
     summary="log price goes on at the mean log return of the last `window` sessions",
+    libraries=("numba", "numpy"),
+    fit_s=4e-6,
+    extend_s=1e-6,
 )
 class HistoricalMean(_Moments):
     """E[log P(t + h)] = log P(t) + h * mean of the last ``window`` log returns."""

@@ -107,6 +107,9 @@ class _Filtering:
     settings=EwmaVarianceSettings,
     version="2",
     summary="exponentially weighted variance (RiskMetrics), mean zero",
+    libraries=("numba", "numpy"),
+    fit_s=1e-6,
+    extend_s=4e-6,
 )
 class EwmaVariance(_Filtering):
     """Variance of every coming session = exponentially weighted mean of squared log returns."""
@@ -130,6 +133,9 @@ class EwmaVariance(_Filtering):
     settings=SampleVarianceSettings,
     version="2",
     summary="variance of the last `window` log returns, mean zero",
+    libraries=("numba", "numpy"),
+    fit_s=1e-6,
+    extend_s=4e-6,
 )
 class SampleVariance(_Filtering):
     """Variance of every coming session = variance of the last ``window`` log returns.

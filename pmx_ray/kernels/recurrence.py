@@ -232,7 +232,8 @@ def _run_forward(coefficients: FloatArray, last: FloatArray, ahead: FloatArray) 
     for n in range(n_series):
         for back in range(n_lags):
             value = last[n, n_lags - 1 - back]
-            add_scaled(value, coefficients[n, back:], ahead[n], min(n_steps, n_lags - back))
+            for h in range(min(n_steps, n_lags - back)):
+                ahead[n, h] += coefficients[n, back + h] * value
         _feed_back(coefficients[n], ahead[n])
 
 
@@ -241,8 +242,8 @@ def _feed_back(coefficients: FloatArray, ahead: FloatArray) -> None:
     """Add to each of H values what it takes from those before it, lags (m,)."""
     n_steps, n_lags = len(ahead), len(coefficients)
     for done in range(n_steps):
-        n_later = min(n_steps - done - 1, n_lags)
-        add_scaled(ahead[done], coefficients, ahead[done + 1 :], n_later)
+        for lag in range(min(n_steps - done - 1, n_lags)):
+            ahead[done + 1 + lag] += coefficients[lag] * ahead[done]
 
 
 @compiled

@@ -126,3 +126,12 @@ def test_folds_when_tickers_are_handed_over_together_then_each_as_on_its_own(spe
         assert alone.quantiles[:, 0].tobytes() == together.quantiles[:, n].tobytes()
         reasons = {(fold, 0): why for (fold, m), why in together.reasons.items() if m == n}
         assert dict(alone.reasons) == reasons
+
+
+def test_folds_when_contexts_are_shorter_than_the_recurrence_then_too_short_as_walked():
+    forecaster = ForecasterSpec.parse({"name": "samossa"}).build()
+    short = PLANS["combinatorial"].model_copy(update={"input_size": 30})
+    plan = build_folds(PANEL.sessions, short)
+    at_once = forecast_folds(forecaster, PANEL, plan, rng_at)
+    assert_same(at_once, forecast_folds(Walked(forecaster), PANEL, plan, rng_at))
+    assert "ok" not in set(at_once.status.ravel().tolist())
