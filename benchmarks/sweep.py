@@ -33,7 +33,7 @@ from pmx_ray.backtest.sweep import Sweep
 from pmx_ray.lake import open_store
 from pmx_ray.remote.token import use_token
 
-FULL, QUICK = Size(tickers=500, folds=250, sessions=500), Size(tickers=40, folds=64, sessions=500)
+FULL, QUICK = Size(tickers=500, folds=250, sessions=1000), Size(tickers=40, folds=64, sessions=500)
 
 MAX_OUTSIDE = 0.2
 """Share of the work in process that may go to anything but fits."""
@@ -42,7 +42,7 @@ MAX_OVER_HALF = 1.1
 """Wall time of two workers over half of that in process."""
 
 WORK_S = 60.0
-"""Seconds in process below which the start of a cluster decides, and nothing is judged."""
+"""Processor seconds in process below which the start of a cluster decides, and nothing is judged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +158,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         f"{here.outside:.1%} outside; idle {idle:.2f}"
     )
     promises = [Promise("share of time outside fits", here.outside, MAX_OUTSIDE, "<=")]
-    if not asked.quick and here.wall_s >= WORK_S and (os.cpu_count() or 1) >= 2:
+    if not asked.quick and here.cpu_s >= WORK_S and (os.cpu_count() or 1) >= 2:
         over = rays[2][1] * 2 / here.wall_s
         promises.append(
             Promise("two workers, over half the time in process", over, MAX_OVER_HALF, "<=")
