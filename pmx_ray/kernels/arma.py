@@ -17,6 +17,7 @@ from pmx_ray.kernels.arma_likelihood import (
     FREE,
     N_COEFFICIENTS,
     N_LAGS,
+    PADDING,
     ROWS,
     TRIAL,
     correct,
@@ -154,7 +155,7 @@ def _grouped(
     n_groups = -(-len(windows) // WIDTH)
     lengths = np.ones(n_groups * WIDTH)
     lengths[: len(windows)] = [len(one) for one in windows]
-    n_steps = int(lengths.max())
+    n_steps = PADDING * (int(lengths.max() - 1) // PADDING + 2)
     values = np.zeros((n_groups * WIDTH, n_steps))
     for row, one, mean in zip(values, windows, means.tolist(), strict=False):
         np.subtract(one, mean, out=row[: len(one)])
@@ -191,7 +192,9 @@ def fit_arma(windows: Sequence[FloatArray], jobs: Jobs) -> ArmaFits:
             part = jobs.of(index)
             smaller = Jobs(part.window, part.p - by, part.q - by, part.constant)
             starts.append(_factor_starts(windows, smaller, factors, by))
-    index = np.concatenate([np.arange(len(jobs)), mixed, waved])
+    averaged = np.flatnonzero((jobs.p == 0) & (jobs.q > 1))  # which have several tops too
+    starts.append(np.zeros((len(averaged), N_COEFFICIENTS)))
+    index = np.concatenate([np.arange(len(jobs)), mixed, waved, averaged])
     return fit_from(windows, jobs, index, np.vstack(starts))
 
 

@@ -63,7 +63,12 @@ SUMS, BENT = row(318), row(340)
 ROWS = 394
 
 _ONE, _TWO, _THREE = row(1), row(2), row(3)
-_BLOCK = 16  # sessions between two looks at whether an impulse response has died out
+PADDING = 16
+"""Sessions by which lengths are rounded up, and of zeros after every window. The compiler may cut a
+sum into several, one for each place in a run of up to so many terms; zeros that a longer neighbour
+brings add nothing to any of them only where whole runs are added."""
+
+_BLOCK = PADDING  # sessions between two looks at whether an impulse response has died out
 _DEAD = 1e-13  # where it has, beside a first value of 1
 
 

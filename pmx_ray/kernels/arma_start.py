@@ -15,6 +15,7 @@ from pmx_ray._typing import BoolArray, FloatArray, IntArray
 from pmx_ray.kernels.arma_likelihood import (
     N_COEFFICIENTS,
     N_LAGS,
+    PADDING,
     SHIFT,
     TRIAL,
     correct,
@@ -48,17 +49,14 @@ WAVES = np.array(
 @compiled
 def autocovariances(values: FloatArray, z: FloatArray, data: FloatArray, out: FloatArray) -> None:
     """Write sums of products at lag 0 to 15 of every group, (G, 16, 8); see ``climb``."""
-    n_steps = len(data)
     for group in range(len(z)):
         interleave(values, group, z[group], data)
         for lag in range(0, N_AUTO, 2):
             even = odd = spread(0.0)
-            for t in range(lag + 1, n_steps):
+            for t in range(len(data) - PADDING):
                 here = load(data, 2 * t)
-                even += here * load(data, 2 * (t - lag))
-                odd += here * load(data, 2 * (t - lag - 1))
-            if lag < n_steps:
-                even += load(data, 2 * lag) * load(data, 0)
+                even += here * load(data, 2 * (t + lag))
+                odd += here * load(data, 2 * (t + lag + 1))
             store(out, N_AUTO * group + lag, even)
             store(out, N_AUTO * group + lag + 1, odd)
 
