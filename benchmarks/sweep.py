@@ -42,7 +42,7 @@ MAX_OVER_HALF = 1.1
 """Wall time of two workers over half of that in process."""
 
 WORK_S = 60.0
-"""Processor seconds in process below which the start of a cluster decides, and nothing is judged."""
+"""Processor seconds in process below which the start of a cluster decides: nothing is judged."""
 
 
 @dataclass(frozen=True, slots=True)

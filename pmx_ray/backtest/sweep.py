@@ -292,10 +292,14 @@ def frame_parts(sweep: Sweep, settled: Sequence[Settled], store: BlockStore) -> 
         )  # fmt: skip
 
 
+def folds_at_once(sweep: Sweep) -> int:
+    """Return how many folds an evaluation holds: ``PART_CELLS``, but no less than a usual block."""
+    return max(MAX_FOLDS, PART_CELLS * len(sweep.plan) // sweep.n_cells)
+
+
 def _runs(sweep: Sweep, settled: Sequence[Settled]) -> Iterator[tuple[int, int]]:
-    """Yield runs of folds of at most ``PART_CELLS`` cells, but no shorter than a usual block."""
-    n_folds = len(sweep.plan)
-    most = max(MAX_FOLDS, PART_CELLS * n_folds // sweep.n_cells)
+    """Yield runs of at most ``folds_at_once`` folds."""
+    n_folds, most = len(sweep.plan), folds_at_once(sweep)
     ends = np.unique([row.block.stop for row in settled])
     first = 0
     while first < n_folds:

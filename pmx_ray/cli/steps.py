@@ -117,10 +117,15 @@ def _size_line(sweep: Sweep) -> str:
 
 
 def _memory_mib(sweep: Sweep) -> int:
-    """Return the process's base of imported libraries plus the panel and one spec's frame."""
-    panel, base, bytes_a_row = sweep.panel, 350, 200
-    frame = sweep.n_cells // len(sweep.specs) * bytes_a_row
-    return base + int((panel.close.nbytes * 2 + frame) / 2**20)
+    """Return the process's base of libraries and kernels, the panel, and a part of the cells.
+
+    Of a part one spec's frame is there, in two copies and sorted, and 26 bytes a cell of the rest.
+    """
+    base, bytes_a_row, bytes_a_cell = 500, 400, 26
+    folds = min(folder_of.folds_at_once(sweep), len(sweep.plan))
+    cells = folds * len(sweep.plan.steps) * sweep.panel.n_tickers
+    part = cells * (bytes_a_row + bytes_a_cell * len(sweep.specs))
+    return base + int((sweep.panel.close.nbytes * 2 + part) / 2**20)
 
 
 def run_step(

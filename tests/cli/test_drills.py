@@ -160,13 +160,19 @@ def test_job_when_submitted_then_the_log_shows_progress_and_the_leaderboard(
     (tmp_path / "sweep.yaml").write_text(yaml.safe_dump({**SETTINGS, "plugins": [], "forecasters": [
         {"name": "drift"}, {"name": "samossa"},
     ]}))  # fmt: skip
-    job = subprocess.run(
-        [RAY, "job", "submit", "--working-dir", str(tmp_path), "--",
-         str(PMX), "sweep", "sweep.yaml", "--out", str(tmp_path / "results")],
-        env=head, capture_output=True, text=True, timeout=280, check=False,
-    )  # fmt: skip
-    log = job.stdout + job.stderr
-    assert job.returncode == 0, log
+    jobs: list[subprocess.CompletedProcess[str]] = []
+
+    def taken() -> bool:  # the head answers before its job agent does
+        jobs.append(subprocess.run(
+            [RAY, "job", "submit", "--working-dir", str(tmp_path), "--",
+             str(PMX), "sweep", "sweep.yaml", "--out", str(tmp_path / "results")],
+            env=head, capture_output=True, text=True, timeout=280, check=False,
+        ))  # fmt: skip
+        return "No available agent" not in jobs[-1].stdout + jobs[-1].stderr
+
+    until(taken, "a job agent")
+    log = jobs[-1].stdout + jobs[-1].stderr
+    assert jobs[-1].returncode == 0, log
     for text in ("run: block 0 of", "rows", "Step 1", "random_walk", "samossa", "succeeded"):
         assert text in log, log
     assert list((tmp_path / "results").glob("drill-*/report.html"))
