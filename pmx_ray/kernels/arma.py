@@ -192,9 +192,7 @@ def fit_arma(windows: Sequence[FloatArray], jobs: Jobs) -> ArmaFits:
             part = jobs.of(index)
             smaller = Jobs(part.window, part.p - by, part.q - by, part.constant)
             starts.append(_factor_starts(windows, smaller, factors, by))
-    averaged = np.flatnonzero((jobs.p == 0) & (jobs.q > 1))  # which have several tops too
-    starts.append(np.zeros((len(averaged), N_COEFFICIENTS)))
-    index = np.concatenate([np.arange(len(jobs)), mixed, waved, averaged])
+    index = np.concatenate([np.arange(len(jobs)), mixed, waved])
     return fit_from(windows, jobs, index, np.vstack(starts))
 
 
