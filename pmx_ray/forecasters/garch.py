@@ -1,4 +1,4 @@
-"""GARCH and GJR-GARCH of percent log returns, estimated by a batched kernel or by `arch`.
+"""GARCH and GJR-GARCH of percent log returns, estimated by batched kernels or by `arch`.
 
 With e(t) = 100 r(t) - mu, the variance of the next session is
 
@@ -10,7 +10,7 @@ replaced by its expectation s2 and half of it is expected to fall below zero.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import numpy as np
 
@@ -42,7 +42,7 @@ from pmx_ray.forecasters.protocol import (
     normal_quantiles,
     unusable,
 )
-from pmx_ray.forecasters.registry import register
+from pmx_ray.forecasters.registry import Device, register
 from pmx_ray.forecasters.return_windows import (
     Cell,
     context_windows,
@@ -50,6 +50,32 @@ from pmx_ray.forecasters.return_windows import (
     training_windows,
 )
 from pmx_ray.kernels import garch as kernel
+from pmx_ray.kernels.cuda import garch as kernel_on_card
+
+
+class _Kernel(Protocol):
+    """What estimates and filters windows: the module of an engine."""
+
+    def fit(self, windows: FloatArray, form: kernel.Form) -> kernel.Fits: ...
+
+    def filter_variances(
+        self, windows: FloatArray, parameters: FloatArray, form: kernel.Form, *, n_steps: int
+    ) -> FloatArray: ...
+
+
+def _kernel(settings: GarchSettings) -> _Kernel:
+    return kernel_on_card if settings.engine == "cuda" else kernel
+
+
+def _device(settings: GarchSettings) -> Device:
+    return "gpu" if settings.engine == "cuda" else "cpu"
+
+
+_LIBRARIES = {
+    "fast": ("llvmlite", "numba", "numpy", "scipy"),
+    "cuda": ("cupy-cuda12x", "numpy", "scipy"),
+    "reference": ("arch", "numpy", "scipy"),
+}
 
 
 def _form(settings: GarchSettings) -> kernel.Form:
@@ -82,7 +108,7 @@ def estimate(returns: FloatArray, settings: GarchSettings) -> tuple[FloatArray, 
         ``MAX_PERSISTENCE``.
     """
     form = _form(settings)
-    fits = kernel.fit(returns, form)
+    fits = _kernel(settings).fit(returns, form)
     failures: dict[int, Failure] = {}
     squares = np.mean(returns**2, axis=1)
     for w in np.flatnonzero(_doubtful(fits.parameters, form, squares)).tolist():
@@ -130,7 +156,7 @@ def named(parameters: FloatArray, form: kernel.Form) -> GarchParameters:
 
 
 def predict(
-    returns: FloatArray, parameters: FloatArray, form: kernel.Form, steps: Sequence[int]
+    returns: FloatArray, parameters: FloatArray, settings: GarchSettings, steps: Sequence[int]
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return mean, variance (W, H) and quantiles (W, Q, H) of the cumulative log return.
 
@@ -140,13 +166,13 @@ def predict(
         Percent log returns up to the cutoff.
     parameters : ndarray of shape (W, K)
         As ``estimate`` returns them.
-    form : Form
-        What they are.
+    settings : GarchSettings
+        What they are, and the engine.
     steps : sequence of int
         H sessions ahead, increasing.
     """
-    h = np.array(steps, np.float64)
-    ahead = kernel.filter_variances(returns, parameters, form, n_steps=steps[-1])
+    form, h = _form(settings), np.array(steps, np.float64)
+    ahead = _kernel(settings).filter_variances(returns, parameters, form, n_steps=steps[-1])
     variance = np.cumsum(ahead, axis=1)[:, np.array(steps) - 1] / 1e4
     mu = parameters[:, 0] if form.mean else np.zeros(len(parameters))
     mean = mu[:, None] / 100.0 * h
@@ -160,7 +186,7 @@ class FittedGarch:
     """Estimated coefficients (1, K), conditioned on the returns of a history."""
 
     parameters: FloatArray
-    form: kernel.Form
+    settings: GarchSettings
     history: Panel
 
     def extend(self, history: Panel) -> FittedForecaster:
@@ -173,7 +199,7 @@ class FittedGarch:
         if failure is not None:
             return (failure,)
         returns = 100.0 * observed_returns(self.history)[None, :]
-        mean, variance, quantiles = predict(returns, self.parameters, self.form, steps)
+        mean, variance, quantiles = predict(returns, self.parameters, self.settings, steps)
         return (Forecast(mean[0], variance[0], quantiles[0]),)
 
 
@@ -203,12 +229,13 @@ class Garch:
         parameters, failures = estimate(returns, self.settings)
         if failures:
             return FailedFit(failures[0])
-        return FittedGarch(parameters, _form(self.settings), history)
+        return FittedGarch(parameters, self.settings, history)
 
     def forecast_folds(self, panel: Panel, plan: FoldPlan, rng_at: RngAt) -> ForecastBatch:  # noqa: ARG002
         """Estimate and forecast every fold of every ticker, each on its own, in a few calls."""
-        form, refused, failures = _form(self.settings), dict[Cell, Failure](), dict[Cell, Failure]()
-        parameters = np.full((len(plan), panel.n_tickers, len(form.names)), np.nan)
+        refused, failures = dict[Cell, Failure](), dict[Cell, Failure]()
+        n_parameters = len(_form(self.settings).names)
+        parameters = np.full((len(plan), panel.n_tickers, n_parameters), np.nan)
         for seen in training_windows(panel, plan, refused, n_returns=MIN_RETURNS):
             found, bad = estimate(100.0 * seen.returns, self.settings)
             parameters[seen.folds, seen.tickers] = found
@@ -225,7 +252,7 @@ class Garch:
             cells = seen.folds, seen.tickers
             used = parameters[serving[seen.folds], seen.tickers]
             mean[cells], variance[cells], quantiles[cells] = predict(
-                100.0 * seen.returns, used, form, plan.steps
+                100.0 * seen.returns, used, self.settings, plan.steps
             )
         return assemble(mean, variance, quantiles, failures)
 
@@ -235,13 +262,10 @@ class Garch:
     settings=GarchSettings,
     version="2",
     summary="GARCH and GJR-GARCH of log returns, normal or Student-t, by maximum likelihood",
-    libraries=lambda settings: (
-        ("arch", "numpy", "scipy")
-        if settings.engine == "reference"
-        else ("llvmlite", "numba", "numpy", "scipy")
-    ),
+    libraries=lambda settings: _LIBRARIES[settings.engine],
     fit_s=lambda settings: 0.013 if settings.engine == "reference" else 5e-5,
     extend_s=1e-5,
+    device=_device,
 )
 def build(settings: GarchSettings) -> Forecaster:
     """Return the forecaster of the engine that the settings name."""

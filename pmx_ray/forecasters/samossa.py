@@ -6,7 +6,6 @@ variance of that innovation is carried through both, then scaled to the errors s
 history. With one ticker it is the univariate method.
 """
 
-import importlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -20,7 +19,7 @@ from pydantic import Field
 from pmx_ray._typing import BoolArray, FloatArray, IntArray
 from pmx_ray.config import Settings
 from pmx_ray.data.panel import Panel
-from pmx_ray.errors import DataError, EngineError
+from pmx_ray.errors import DataError
 from pmx_ray.folds import FoldPlan
 from pmx_ray.forecasters.batch import ForecastBatch, RngAt
 from pmx_ray.forecasters.normal import normal_batch
@@ -34,6 +33,7 @@ from pmx_ray.forecasters.protocol import (
 )
 from pmx_ray.forecasters.registry import Device, register
 from pmx_ray.kernels.calibration import Calibration, calibrate
+from pmx_ray.kernels.devices import card
 from pmx_ray.kernels.samossa import (
     Choice,
     Model,
@@ -423,17 +423,7 @@ def array_namespace(engine: Literal["numpy", "cupy"]) -> ModuleType:
     EngineError
         If ``cupy`` is not installed or sees no card.
     """
-    if engine == "numpy":
-        return np
-    try:
-        cupy = importlib.import_module("cupy")
-    except ImportError:
-        raise EngineError(
-            "samossa: engine cupy is not installed; pip install pmx-ray[gpu]"
-        ) from None
-    if not cupy.cuda.is_available():
-        raise EngineError("samossa: engine cupy sees no card; use engine numpy")
-    return cupy
+    return np if engine == "numpy" else card("samossa: engine cupy", instead="engine numpy")
 
 
 def _tuned(log_close: FloatArray, n_held_out: int, xp: ModuleType) -> tuple[Choice, bool]:

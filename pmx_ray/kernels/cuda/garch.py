@@ -6,7 +6,7 @@ log-likelihoods to 1e-9 relative, and coefficients to 1e-5.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -70,9 +70,7 @@ def fit(windows: FloatArray, form: Form) -> Fits:
         If CuPy is not installed, or sees no card.
     """
     windows = np.asarray(windows)
-    found = [
-        estimate(batch, form, windows.shape[1]) for batch in _batches(windows, form, *_device(form))
-    ]
+    found = [estimate(batch, form, windows.shape[1]) for batch in _batches(windows, *_device(form))]
     return Fits(
         *(
             np.concatenate([getattr(fits, name) for fits in found])
@@ -92,7 +90,7 @@ def filter_variances(
         If CuPy is not installed, or sees no card.
     """
     ahead, first = np.empty((len(windows), n_steps)), 0
-    for batch in _batches(np.asarray(windows), form, *_device(form)):
+    for batch in _batches(np.asarray(windows), *_device(form)):
         stop = first + batch.n_windows
         ahead[first:stop] = batch.forecast(parameters[first:stop], n_steps)
         first = stop
@@ -160,7 +158,7 @@ class Batch:
         return on_host(ahead).T
 
 
-def _batches(windows: FloatArray, form: Form, xp: ModuleType, launch: Launch) -> Any:
+def _batches(windows: FloatArray, xp: ModuleType, launch: Launch) -> Iterator["Batch"]:
     """Yield the windows as many at a time as ``BYTES`` hold."""
     at_a_time = max(BYTES // (8 * windows.shape[1]), 1)
     for first in range(0, max(len(windows), 1), at_a_time):
@@ -178,6 +176,8 @@ def _compiled(form: Form) -> Launch:
     module = cupy.RawModule(code=source(form), options=("--std=c++14",))
 
     def launch(name: str, n_threads: int, *arguments: object) -> None:
+        if n_threads == 0:
+            return
         typed = tuple(np.int64(a) if isinstance(a, int) else a for a in arguments)
         n_blocks = -(-n_threads // THREADS)
         module.get_function(name)((n_blocks,), (THREADS,), typed)
