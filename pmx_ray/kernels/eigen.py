@@ -12,7 +12,7 @@ References
 Parlett (1998), The Symmetric Eigenvalue Problem, SIAM, chapter 13.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from types import ModuleType
 from typing import TypeAlias
@@ -268,6 +268,20 @@ def _chosen(matrix: FloatArray, choose: Chosen, fold: int) -> tuple[FloatArray, 
     turned, _, _ = lapack.dormqr("L", "N", reflectors[1:, :-1], tau, vectors[1:], 64 * n_vectors)
     vectors[1:] = turned
     return values[::-1], vectors[:, ::-1]
+
+
+def transposed(matrices: FloatArray, xp: ModuleType) -> FloatArray:
+    """Return matrices (..., n, m) as (..., m, n); CuPy before 14 lacks the standard's name."""
+    turn = getattr(xp, "matrix_transpose", None)
+    found: FloatArray = xp.swapaxes(matrices, -1, -2) if turn is None else turn(matrices)
+    return found
+
+
+def joined(arrays: Sequence[FloatArray], axis: int, xp: ModuleType) -> FloatArray:
+    """Return arrays put end to end; CuPy before 14 lacks the standard's name."""
+    join = getattr(xp, "concat", None) or xp.concatenate
+    found: FloatArray = join(arrays, axis=axis)
+    return found
 
 
 def on_host(array: object) -> FloatArray:

@@ -17,7 +17,7 @@ import numpy as np
 
 from pmx_ray._typing import FloatArray
 from pmx_ray.kernels.compiling import compiled
-from pmx_ray.kernels.eigen import on_host
+from pmx_ray.kernels.eigen import joined, on_host, transposed
 
 BLOCK = 48
 """Times whose errors are one row of a matrix product."""
@@ -147,7 +147,7 @@ def one_step_errors(
     gaps = bool(xp.any(missing))
     filled = xp.where(missing, xp.zeros_like(series), series) if gaps else series
     ones = xp.ones((series.shape[0], 1), dtype=series.dtype)
-    left = _filtered(filled, xp.concat([ones, -beta], axis=1), xp)
+    left = _filtered(filled, joined([ones, -beta], 1, xp), xp)
     errors = left[:, :, order:]
     for j in range(1, order + 1):
         errors = errors - alpha[:, :, j - 1 : j] * left[:, :, order - j : order - j + n_errors]
@@ -168,8 +168,8 @@ def _filtered(series: FloatArray, weights: FloatArray, xp: ModuleType) -> FloatA
     n_sums = n_times - width + 1
     n_blocks = -(-n_sums // BLOCK)
     front = xp.zeros((n_folds, n_series, n_blocks * BLOCK - n_sums), dtype=series.dtype)
-    reach = _windows(xp.concat([front, series], axis=2), n_blocks, BLOCK + width - 1, xp)
-    shifted = xp.matrix_transpose(_shifted(weights, xp))
+    reach = _windows(joined([front, series], 2, xp), n_blocks, BLOCK + width - 1, xp)
+    shifted = transposed(_shifted(weights, xp), xp)
     sums = xp.reshape(xp.matmul(reach, shifted), (n_folds, n_series, n_blocks * BLOCK))
     found: FloatArray = sums[:, :, n_blocks * BLOCK - n_sums :]
     return found
@@ -197,7 +197,7 @@ def _shifted(weights: FloatArray, xp: ModuleType) -> FloatArray:
     """
     n_folds, width = weights.shape
     zeros = xp.zeros((n_folds, BLOCK), dtype=weights.dtype)
-    period = xp.concat([xp.flip(weights, axis=1), zeros], axis=1)
+    period = joined([xp.flip(weights, axis=1), zeros], 1, xp)
     again = xp.tile(period, (1, BLOCK))[:, : BLOCK * (BLOCK + width - 1)]
     rows: FloatArray = xp.reshape(again, (n_folds, BLOCK, BLOCK + width - 1))
     return rows

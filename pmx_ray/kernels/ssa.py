@@ -23,7 +23,7 @@ import numpy as np
 
 from pmx_ray._typing import BoolArray, FloatArray, IntArray
 from pmx_ray.errors import DataError
-from pmx_ray.kernels.eigen import Chosen, eigenpairs, on_host
+from pmx_ray.kernels.eigen import Chosen, eigenpairs, on_host, transposed
 
 RankRule: TypeAlias = Literal["donoho", "energy"] | int
 """How many singular values are kept: above Donoho's threshold, 90 % of the energy, or a number."""
@@ -163,7 +163,7 @@ def left_spectrum(
         Array namespace of the pages: numpy, or cupy on a card.
     """
     rows, shapes = pages.rows, [(pages.length, int(n)) for n in pages.n_complete]
-    columns = xp.matrix_transpose(rows)  # (F, L, C)
+    columns = transposed(rows, xp)  # (F, L, C)
     tall = rows.shape[1] < pages.length
     gram = xp.matmul(rows, columns) if tall else xp.matmul(columns, rows)
 
@@ -277,7 +277,7 @@ def residuals(pages: Pages, basis: FloatArray, *, xp: ModuleType = np) -> FloatA
     ndarray of xp, shape (F, N, K L)
         NaN where a page had a missing value.
     """
-    left = pages.rows - xp.matmul(xp.matmul(pages.rows, basis), xp.matrix_transpose(basis))
+    left = pages.rows - xp.matmul(xp.matmul(pages.rows, basis), transposed(basis, xp))
     if pages.complete is not None:
         left = xp.where(pages.complete[:, :, None], left, xp.full_like(left, np.nan))
     series: FloatArray = xp.reshape(left, (left.shape[0], pages.n_series, -1))

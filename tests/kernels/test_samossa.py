@@ -1,5 +1,7 @@
 """SAMoSSA on arrays: models, the whitened rank, the calibration, and the paper's table in small."""
 
+from types import SimpleNamespace
+
 import array_api_strict
 import numpy as np
 import pytest
@@ -104,6 +106,18 @@ def test_stack_when_folds_are_fitted_on_array_api_strict_then_as_each_on_numpy(c
         # Another driver finds the eigenvectors; their gaps cost three digits at most.
         np.testing.assert_allclose(model.coefficients, alone.models[0].coefficients, atol=1e-11)
         np.testing.assert_allclose(np.asarray(stack.errors)[fold], alone.errors[0], atol=1e-10)
+
+
+def test_stack_when_namespace_has_the_older_names_only_then_as_numpy():
+    older = {name: getattr(np, name) for name in dir(np)}
+    older.pop("concat")
+    older.pop("matrix_transpose")
+    series = noisy_mixtures(300)[None]
+    found = fit_stack(series, Choice(3), xp=SimpleNamespace(**older))
+    plain = fit_stack(series, Choice(3))
+    # Another LAPACK driver finds the eigenvectors.
+    expected = plain.models[0].coefficients
+    np.testing.assert_allclose(found.models[0].coefficients, expected, atol=1e-11)
 
 
 def test_stack_when_times_are_held_out_then_fit_and_errors_as_written_out():
