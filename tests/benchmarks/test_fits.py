@@ -28,7 +28,7 @@ from benchmarks.measuring import Sample
         ({"beta[1]": -1e-7}, False),
         ({"gamma[1]": -0.05}, True),  # bad news still weighs 0.05 - 0.05 = 0
         ({"gamma[1]": -0.06}, False),
-        ({"beta[1]": 0.95, "gamma[1]": 0.0}, True),  # 0.05 + 0.95 = 1
+        ({"beta[1]": 0.945}, True),  # 0.05 + 0.01 / 2 + 0.945 = 1
         ({"beta[1]": 0.95, "gamma[1]": 0.02}, False),  # 0.05 + 0.02 / 2 + 0.95
     ],
 )
@@ -84,17 +84,20 @@ def test_row_when_peer_is_absent_then_said_and_no_promise_is_kept():
     assert math.isnan(row["ratio"])
 
 
-def random_walks(n_tickers: int, n_folds: int) -> np.ndarray:
-    changes = np.random.default_rng(5).normal(size=(n_tickers, n_folds, 300))
+def levels_of(n_tickers: int, n_folds: int) -> np.ndarray:
+    """Return levels whose changes are ARMA(1, 1)."""
+    noise = np.random.default_rng(5).normal(size=(n_tickers, n_folds, 300))
+    changes = noise.copy()
     for t in range(1, 300):
-        changes[..., t] += 0.6 * changes[..., t - 1]
+        changes[..., t] += 0.6 * changes[..., t - 1] + 0.5 * noise[..., t - 1]
     return 4.0 + 0.01 * np.cumsum(changes, axis=2)
 
 
 def test_changes_when_order_given_then_those_of_statsmodels():
-    levels = random_walks(1, 1)
+    levels = levels_of(1, 1)
     chosen = held(levels, "grid", 1)
     p, q = (int(n) for n in chosen.order[0, 0])
+    assert min(p, q) > 0
     fits = fit_order(levels[0], p, q)
     model = SARIMAX(100.0 * np.diff(levels[0, 0]), order=(p, 0, q))
     model.ssm.initialize_stationary()
@@ -104,7 +107,7 @@ def test_changes_when_order_given_then_those_of_statsmodels():
 
 
 def test_orders_when_held_then_those_of_the_fold_searched():
-    levels = random_walks(2, 5)
+    levels = levels_of(2, 5)
     every, kept = searched(levels, "stepwise").order, held(levels, "stepwise", 3).order
     assert np.array_equal(kept, every[:, [0, 0, 0, 3, 3]])
     assert len(np.unique(every.reshape(-1, 2), axis=0)) > 1
