@@ -6,17 +6,22 @@ holding every block of the sweep, and holding only a block of another sweep, whe
 is looked for at every length. Seconds are processor time, so a busy machine changes them little.
 """
 
-import argparse
 import hashlib
-import json
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 
+from benchmarks.measuring import (
+    Promise,
+    conclude,
+    one_core,
+    options,
+    print_table,
+    side_by_side,
+)
 from pmx_ray.backtest.blocks import BlockPlan, BlockSize, plan_blocks
 from pmx_ray.data.calendar import calendar_sessions
 from pmx_ray.data.panel import Panel
@@ -84,51 +89,27 @@ def read(case: Case, repeats: int) -> list[Reading]:
     lakes = (frozenset[str](), frozenset(b.id for b in blocks), frozenset(["0" * 64]))
     readings = []
     for state, known in zip(STATES, lakes, strict=True):
-        pairs = [(seconds(planned, known), seconds(one_pass)) for _ in range(repeats)]
-        plan_s, pass_s = (min(column) for column in zip(*pairs, strict=True))
-        readings.append(Reading(state, len(blocks), plan_s, pass_s))
+        plan_s, pass_s = side_by_side(partial(planned, known), one_pass, repeats=repeats)
+        readings.append(Reading(state, len(blocks), min(plan_s.seconds), min(pass_s.seconds)))
     return readings
-
-
-def seconds(work: Callable[..., object], *arguments: object) -> float:
-    """Return the processor seconds of one call."""
-    start = time.process_time()
-    work(*arguments)
-    return time.process_time() - start
-
-
-def show(case: Case, readings: Sequence[Reading]) -> None:
-    """Print a line a state."""
-    print(f"\n{case.tickers} tickers x {case.specs} specs x {case.folds} folds")
-    print(f"{'lake':18s} {'blocks':>7s} {'plan':>8s} {'pass':>8s} {'passes':>7s}")
-    for r in readings:
-        print(f"{r.state:18s} {r.n_blocks:7d} {r.plan_s:6.2f} s {r.pass_s:6.3f} s {r.passes:7.1f}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Read every case, print it, and return 1 if ``--check`` finds the promise missed."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="500 tickers only")
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
-    parser.add_argument("--check", action="store_true", help="exit 1 where the promise is missed")
-    options = parser.parse_args(arguments)
-    cases = CASES[:1] if options.quick else CASES
-    results = [(case, read(case, repeats=3)) for case in cases]
-    for case, readings in results:
-        show(case, readings)
+    asked = options(__doc__, arguments)
+    cases = CASES[:1] if asked.quick else CASES
+    with one_core():
+        results = [(case, read(case, repeats=3)) for case in cases]
+    written = [
+        {**asdict(case), "readings": [{**asdict(r), "passes": r.passes} for r in readings]}
+        for case, readings in results
+    ]
+    for case, document in zip(cases, written, strict=True):
+        title = f"{case.tickers} tickers x {case.specs} specs x {case.folds} folds"
+        print_table(title, document["readings"])
     worst = max(reading.passes for _, readings in results for reading in readings)
-    verdict = "kept" if worst <= PROMISED_PASSES else "MISSED"
-    print(f"\nworst {worst:.1f} passes, promised <= {PROMISED_PASSES:g}: {verdict}")
-    if options.json is not None:
-        document = {
-            "cases": [
-                {**asdict(case), "readings": [{**asdict(r), "passes": r.passes} for r in readings]}
-                for case, readings in results
-            ],
-            "promise": {"value": worst, "limit": PROMISED_PASSES},
-        }
-        options.json.write_text(json.dumps(document, indent=1))
-    return 1 if options.check and worst > PROMISED_PASSES else 0
+    promise = Promise("worst, in passes over the prices", worst, PROMISED_PASSES, "<=")
+    return conclude(asked, {"cases": written}, [promise])
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
 """Run one work block: the pure function that every executor calls."""
 
 import hashlib
+import sys
 import warnings
+from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from pmx_ray.backtest.blocks import Scopes, WorkBlock
 from pmx_ray.backtest.frame import build_frame
@@ -76,7 +78,7 @@ def forecast_scopes(
         Root of every generator.
     """
     forecaster, fixed = spec.build(), f"{seed}|{spec.id}"
-    with threadpool_limits(1), warnings.catch_warnings():
+    with _threads(len(sys.modules)).limit(limits=1), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # libraries warn of what the status column reports
         if forecaster.scope == "ticker" and isinstance(forecaster, BatchedForecaster):
             return forecast_folds(forecaster, prices, folds, _generators(fixed, (), prices, folds))
@@ -87,6 +89,15 @@ def forecast_scopes(
             batches.append(forecast_folds(forecaster, part, folds, rng_at))
     row_of = {ticker: n for n, ticker in enumerate(t for scope in scopes for t in scope)}
     return ForecastBatch.beside(batches).taken([row_of[ticker] for ticker in prices.tickers])
+
+
+@lru_cache(maxsize=1)
+def _threads(n_modules: int) -> ThreadpoolController:  # noqa: ARG001 - the key of the cache
+    """Return the thread pools of the loaded libraries; a search that takes as long as 50 fits.
+
+    A library comes with a module, so it is done anew when their number has changed.
+    """
+    return ThreadpoolController()
 
 
 def _generators(fixed: str, tickers: tuple[str, ...], prices: Panel, folds: FoldPlan) -> RngAt:
