@@ -114,10 +114,14 @@ def changes_of(levels: FloatArray, d: int) -> FloatArray:
 
 def unusable_levels(levels: FloatArray) -> Failure | None:
     """Return why percent log prices (T,) can be neither fitted nor filtered, or None."""
-    returns = changes_of(levels, 1) / 100.0
-    if len(returns) < MIN_RETURNS:
-        return Failure(Status.TOO_SHORT, f"{len(returns)} log returns; {MIN_RETURNS} are needed")
-    return no_spread(returns)
+    return _unusable_changes(changes_of(levels, 1))
+
+
+def _unusable_changes(changes: FloatArray) -> Failure | None:
+    """Return the same of percent log returns, (R,)."""
+    if len(changes) < MIN_RETURNS:
+        return Failure(Status.TOO_SHORT, f"{len(changes)} log returns; {MIN_RETURNS} are needed")
+    return no_spread(changes / 100.0)
 
 
 def estimate_all(
@@ -139,18 +143,19 @@ def estimate_all(
         where no order can be fitted or the optimiser gave up, EXPLOSIVE where a root reaches the
         unit circle.
     """
-    found: list[ArimaParameters | Failure | None] = [unusable_levels(one) for one in levels]
-    n_diffs = np.zeros(len(levels), np.int64)
-    windows = [np.zeros(0)] * len(levels)
+    windows = [changes_of(one, 1) for one in levels]
+    found: list[ArimaParameters | Failure | None] = [_unusable_changes(one) for one in windows]
+    n_diffs = np.ones(len(levels), np.int64)
     for row, one in enumerate(levels):
         if found[row] is None:
             decided = _differences(one, choice)
             if isinstance(decided, Failure):
                 found[row] = decided
                 continue
-            n_diffs[row] = decided
-            windows[row] = changes_of(one, decided)
-            found[row] = _too_few(windows[row])
+            if decided != 1:
+                n_diffs[row] = decided
+                windows[row] = changes_of(one, decided)
+                found[row] = _too_few(windows[row])
     good = np.array([row for row, failure in enumerate(found) if failure is None], np.int64)
     if good.size:
         constant = np.array([has_constant(choice.trend, (int(n_diffs[row]), 0)) for row in good])

@@ -47,6 +47,10 @@ BEHIND = 3.0
 ENOUGH = 1e-2
 """A job that is out of steps has converged all the same if the next is to gain less."""
 
+LOST = 0.9999
+"""Largest inverse autoregressive root of a job that goes on: beyond, the likelihood often rises all
+the way to the unit circle, and no model is taken from there."""
+
 _CHUNK = 32 * WIDTH  # jobs whose windows are gathered at once
 
 
@@ -219,7 +223,8 @@ def fit_from(
         least = np.full(len(jobs), np.inf)
         np.minimum.at(least, index, tried[:, 6])
         behind = tried[:, 6] > least[index] + (0.0 if exact else BEHIND)
-        running = np.flatnonzero((tried[:, 10] >= TOLERANCE) & np.isfinite(tried[:, 6]) & ~behind)
+        open_ended = (tried[:, 10] >= TOLERANCE) & np.isfinite(tried[:, 6]) & ~behind
+        running = np.flatnonzero(open_ended & roots_within(tried[:, :N_LAGS], LOST))
         if not running.size:
             break
         starts = tried[running, :N_COEFFICIENTS]
