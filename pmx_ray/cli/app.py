@@ -68,7 +68,7 @@ Address = Annotated[
     typer.Option(
         "--address",
         help="Where blocks run: in-process, local, auto, or HOST:PORT of a Ray cluster. "
-        "[default: $RAY_ADDRESS, else local]",
+        "[default: $RAY_ADDRESS, else local; in-process where the work is a few seconds]",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line, for machines.")]
