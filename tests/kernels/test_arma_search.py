@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from pmdarima.arima import ndiffs
+from statsmodels.tsa.stattools import kpss
 
 from pmx_ray.kernels.arma import Jobs, fit_arma
 from pmx_ray.kernels.arma_search import aicc, search_orders
@@ -98,6 +99,14 @@ def test_search_when_nothing_varies_then_no_order():
 def test_kpss_when_short_then_by_hand():
     # Residuals -1, 0, 1; no lag at n = 3; partial sums -1, -1, 0: 2 / 9 over 2 / 3.
     assert kpss_statistic(np.array([1.0, 2.0, 3.0])) == pytest.approx(1 / 3, rel=1e-14)
+
+
+@pytest.mark.filterwarnings("ignore::statsmodels.tools.sm_exceptions.InterpolationWarning")
+@pytest.mark.parametrize(("n", "n_lags"), [(60, 3), (300, 5), (1000, 7)])
+def test_kpss_when_statsmodels_computes_it_then_equal(n, n_lags):
+    values = np.cumsum(np.random.default_rng(n).normal(size=n))
+    theirs = kpss(values, regression="c", nlags=n_lags)[0]
+    assert kpss_statistic(values) == pytest.approx(theirs, rel=1e-10)
 
 
 def test_kpss_when_pmdarima_decides_then_as_many_differences():
