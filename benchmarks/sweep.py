@@ -33,7 +33,7 @@ from pmx_ray.backtest.sweep import Sweep
 from pmx_ray.lake import open_store
 from pmx_ray.remote.token import use_token
 
-FULL, QUICK = Size(tickers=500, folds=250, sessions=1000), Size(tickers=40, folds=64, sessions=500)
+FULL, QUICK = Size(tickers=500, folds=250, sessions=1000), Size(tickers=160, folds=64, sessions=500)
 
 MAX_OUTSIDE = 0.2
 """Share of the work in process that may go to anything but fits."""
@@ -165,7 +165,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     n_cores = len(os.sched_getaffinity(0))
     if here.cpu_s < WORK_S or share < MIN_SHARE or n_cores < 2:
         print(
-            f"two workers are not judged: that takes {WORK_S:g} s of work, {MIN_SHARE:.0%} of a core "
+            f"two workers are not judged: it takes {WORK_S:g} s of work, {MIN_SHARE:.0%} of a core "
             f"in process and 2 cores; found {here.cpu_s:.1f} s, {share:.0%} and {n_cores}"
         )
     else:
