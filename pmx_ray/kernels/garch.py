@@ -45,8 +45,8 @@ from pmx_ray.kernels.garch_search import MAX_STEPS, NU_BOUNDS, search
 from pmx_ray.kernels.lanes import WIDTH, load, store
 
 __all__ = [
-    "MAX_STEPS", "NU_BOUNDS", "Engine", "Fits", "Form", "estimate", "filter_variances", "fit",
-    "loglikelihood",
+    "MAX_STEPS", "NU_BOUNDS", "Engine", "Fits", "Form", "Host", "estimate",
+    "filter_variances", "fit", "loglikelihood",
 ]  # fmt: skip
 
 RIVAL_GAP = 10.0
@@ -115,7 +115,7 @@ def fit(windows: FloatArray, form: Form) -> Fits:
     form : Form
         What is estimated.
     """
-    return estimate(_Host(np.ascontiguousarray(windows), form), form, windows.shape[1])
+    return estimate(Host(np.ascontiguousarray(windows), form), form, windows.shape[1])
 
 
 def estimate(engine: Engine, form: Form, n: int) -> Fits:
@@ -172,14 +172,23 @@ def _climb(
     return engine.search(which, starts, known, beat)
 
 
-class _Host:
-    """The processor: eight windows in its lanes."""
+class Host:
+    """The processor as an ``Engine``: eight windows in its lanes.
+
+    Parameters
+    ----------
+    windows : ndarray of shape (W, n)
+        C-ordered; see ``fit``.
+    form : Form
+        What is estimated.
+    """
 
     def __init__(self, windows: FloatArray, form: Form) -> None:
         self._windows, self._form = windows, form
         self._facts = np.empty((len(windows), FACTS))
 
     def survey(self, grid: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return facts (W, FACTS) and log-likelihoods (W, C) at points (C, K)."""
         values = np.empty((len(self._windows), len(grid)))
         _survey(self._windows, self._form, grid, self._facts, values)
         return self._facts, values
@@ -187,6 +196,7 @@ class _Host:
     def search(
         self, which: IntArray, starts: FloatArray, known: FloatArray, beat: FloatArray
     ) -> tuple[FloatArray, FloatArray, IntArray]:
+        """Return where searches end, (S, K), the log-likelihood there and the steps, (S,)."""
         points, tops = np.empty_like(starts), np.empty(len(starts))
         steps = np.empty(len(starts), np.int64)
         one_lag = self._form.p == self._form.q == 1

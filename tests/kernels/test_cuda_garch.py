@@ -111,7 +111,7 @@ def test_survey_when_numba_surveys_then_equal(n, host, real):
     for form in (Form(0, 1, 0, 1, 0), Form(1, 1, 1, 1, 1)):
         windows = np.ascontiguousarray(real[:9, :n])
         grid = garch._grid(form)[0]
-        theirs = garch._Host(windows, form).survey(grid)
+        theirs = garch.Host(windows, form).survey(grid)
         for ours, wanted in zip(batch(windows, host(form)).survey(grid), theirs, strict=True):
             np.testing.assert_allclose(ours, wanted, rtol=1e-11, atol=1e-14)
 

@@ -15,6 +15,7 @@
 #define EACH(i, count)                                                                     \
     for (long long i = (long long)blockIdx.x * blockDim.x + threadIdx.x; i < (count);      \
          i += (long long)gridDim.x * blockDim.x)
+#define NEXT(counter) (long long)atomicAdd((unsigned long long *)(counter), 1ULL)
 #define UNROLL _Pragma("unroll")
 #else
 #include <math.h>
@@ -22,6 +23,7 @@
 #define PASS static
 #define KERNEL extern "C" void
 #define EACH(i, count) for (long long i = 0; i < (count); ++i)
+#define NEXT(counter) (*(counter))++
 #define UNROLL
 #endif
 
@@ -357,6 +359,18 @@ struct Climb {
     double best, promised, damping;
     int steps;
 
+    DEVICE void begin(const double *start) {
+        for (int i = 0; i < K; ++i) {
+            x[i] = start[i];
+            gradient[i] = 0.0;
+            for (int j = 0; j < K; ++j) hessian[i * K + j] = 0.0;
+        }
+        best = 10.0 * NOWHERE;
+        promised = -10.0 * NOWHERE;
+        damping = FIRST_DAMPING;
+        steps = 0;
+    }
+
     // Takes the trial point where it is better than the best one, and sets the damping by it.
     DEVICE void judge(const double *trial, double value, const double *g, const double *h) {
         const bool better = value > best, fair = value - best > 0.25 * promised;
@@ -517,35 +531,36 @@ KERNEL survey(long long n_windows, long long n, const double *returns, const dou
     }
 }
 
-// Climbs from each start (S, K) in the window ``which`` to a maximum within the bounds.
+// Climbs from each start (S, K) in the window ``which`` to a maximum within the bounds. A thread
+// whose search has ended takes the next one of all: searches differ in length, and in a warp the
+// others would wait for the longest. ``n_taken`` counts them, from zero.
 KERNEL search(long long n_searches, long long n_windows, long long n, const double *returns,
               const double *facts, const long long *which, const double *starts,
-              const double *known, const double *beat, double *points, double *values,
-              long long *steps) {
-    EACH(i, n_searches) {
-        const long long w = which[i];
-        const double back = facts[FACT_BACK * n_windows + w];
+              const double *known, const double *beat, long long *n_taken, double *points,
+              double *values, long long *steps) {
+    EACH(thread, n_searches) {
         double trial[K], gradient[K], hessian[K * K];
         Climb climb;
-        for (int k = 0; k < K; ++k) {
-            climb.x[k] = trial[k] = starts[i * K + k];
-            climb.gradient[k] = 0.0;
-            for (int j = 0; j < K; ++j) climb.hessian[k * K + j] = 0.0;
-        }
-        climb.best = 10.0 * NOWHERE;
-        climb.promised = -10.0 * NOWHERE;
-        climb.damping = FIRST_DAMPING;
-        climb.steps = 0;
-        for (bool moving = true; moving;) {
-            const double value =
-                derivatives(returns + w, n, n_windows, back, trial, gradient, hessian);
+        long long i = 0, w = 0;
+        for (bool moving = false;;) {
+            if (!moving) {
+                i = NEXT(n_taken);
+                if (i >= n_searches) break;
+                w = which[i];
+                climb.begin(starts + i * K);
+                for (int k = 0; k < K; ++k) trial[k] = climb.x[k];
+            }
+            const double value = derivatives(returns + w, n, n_windows,
+                                             facts[FACT_BACK * n_windows + w], trial, gradient,
+                                             hessian);
             climb.judge(trial, value, gradient, hessian);
             moving = climb.newton_step() && !climb.given_up(known + i * K, beat[i]);
             climb.bounded(trial);
+            if (moving) continue;
+            for (int k = 0; k < K; ++k) points[i * K + k] = climb.x[k];
+            values[i] = climb.best;
+            steps[i] = climb.steps;
         }
-        for (int k = 0; k < K; ++k) points[i * K + k] = climb.x[k];
-        values[i] = climb.best;
-        steps[i] = climb.steps;
     }
 }
 

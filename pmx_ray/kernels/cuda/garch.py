@@ -142,7 +142,7 @@ class Batch:
         given = (xp.asarray(np.ascontiguousarray(a)) for a in (which, starts, known, beat))
         self._launch(
             "search", n_searches, n_searches, *self._size, self._returns, self._facts, *given,
-            points, values, steps,
+            xp.zeros(1, dtype=np.int64), points, values, steps,
         )  # fmt: skip
         taken: Any = on_host(steps)
         return on_host(points), on_host(values), taken
