@@ -230,10 +230,13 @@ def many_windows(most: int) -> FloatArray:
     Shape (W, 1000), percent log returns.
     """
     change = 100.0 * np.diff(np.log(panel("us_equities").close), axis=1)
-    seen = np.lib.stride_tricks.sliding_window_view(change, LENGTH, axis=1).reshape(-1, LENGTH)
-    whole = np.flatnonzero(np.isfinite(seen).all(axis=1))
+    n_missing = np.cumsum(np.pad(np.isnan(change), ((0, 0), (1, 0))), axis=1)
+    whole = np.argwhere(n_missing[:, LENGTH:] == n_missing[:, :-LENGTH])
     chosen = np.linspace(0, len(whole) - 1, min(most, len(whole))).astype(np.int64)
-    return np.ascontiguousarray(seen[whole[np.unique(chosen)]])
+    tickers, starts = whole[np.unique(chosen)].T
+    every = np.lib.stride_tricks.sliding_window_view(change, LENGTH, axis=1)
+    windows: FloatArray = every[tickers, starts]
+    return windows
 
 
 def _samossa(
