@@ -136,7 +136,7 @@ def _searched(
     """Return tables and promises of the search of the order."""
     rows: list[dict[str, object]] = []
     promises: list[Promise] = []
-    for manner in MANNERS:
+    for manner in MANNERS[:1] if size.quick else MANNERS:
         part = _search_speed(levels, manner, peer, size)
         rows += part
         if manner != PROMISED_MANNER:

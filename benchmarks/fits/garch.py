@@ -158,7 +158,7 @@ def _agreement(case: Case, size: Size) -> tuple[dict[str, object], list[dict[str
     gaps, their_gaps, rest = [], [], []
     n_outside = 0
     for length in LENGTHS:
-        windows = return_windows(length, size.pick(20, 1700))
+        windows = return_windows(length, size.pick(10, 1700))
         ours = kernel_fit(windows.values, case).loglik
         optima = [arch_fit(window, case) for window in windows.values]
         theirs = np.array([optimum.loglik for optimum in optima])
