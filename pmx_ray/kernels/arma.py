@@ -25,8 +25,9 @@ from pmx_ray.kernels.arma_likelihood import (
     interleave,
 )
 from pmx_ray.kernels.arma_start import (
+    FALLING,
     N_AUTO,
-    ROOTS,
+    RISING,
     WAVES,
     autocovariances,
     drawn_inside,
@@ -43,6 +44,9 @@ are not done go on to the next."""
 
 BEHIND = 3.0
 """In -2 log L, by how much a start may lie behind another one after a round and still go on."""
+
+NEAR = 0.99
+"""An inverse root beyond it is near the unit circle."""
 
 ENOUGH = 1e-2
 """A job that is out of steps has converged all the same if the next is to gain less."""
@@ -179,7 +183,9 @@ def _grouped(
 def fit_arma(windows: Sequence[FloatArray], jobs: Jobs) -> ArmaFits:
     """Fit every job by exact maximum likelihood.
 
-    A model with both parts starts from several points, see ``arma_start``; the best end counts.
+    A model with both parts starts from several points, see ``arma_start``. Of where they end the
+    largest likelihood counts; an end with an inverse root beyond ``NEAR`` only if it gains what two
+    more coefficients would have to by the Bayesian information criterion, ``log(n)``.
 
     Parameters
     ----------
@@ -191,19 +197,19 @@ def fit_arma(windows: Sequence[FloatArray], jobs: Jobs) -> ArmaFits:
     mixed = np.flatnonzero((jobs.p > 0) & (jobs.q > 0))
     waved = np.flatnonzero((jobs.p > 1) & (jobs.q > 1))
     starts = [_plain_starts(windows, jobs)]
-    for index, factors, by in ((mixed, ROOTS, 1), (waved, WAVES, 2)):
+    for index, factors, by in ((mixed, RISING, 1), (mixed, FALLING, 1), (waved, WAVES, 2)):
         if index.size:
             part = jobs.of(index)
             smaller = Jobs(part.window, part.p - by, part.q - by, part.constant)
             starts.append(_factor_starts(windows, smaller, factors, by))
-    index = np.concatenate([np.arange(len(jobs)), mixed, waved])
+    index = np.concatenate([np.arange(len(jobs)), mixed, mixed, waved])
     return fit_from(windows, jobs, index, np.vstack(starts))
 
 
 def fit_from(
     windows: Sequence[FloatArray], jobs: Jobs, index: IntArray, starts: FloatArray
 ) -> ArmaFits:
-    """Fit every job from the starts given, and return the best end of each.
+    """Fit every job from the starts given, and return the best end of each; see ``fit_arma``.
 
     Parameters
     ----------
@@ -220,15 +226,16 @@ def fit_from(
     for most, exact in ROUNDS:
         part = jobs.of(index[running])
         tried[running] = _climb(windows, part, starts, most=most, exact=exact)
+        rank = _rank(tried, lengths[index])
         least = np.full(len(jobs), np.inf)
-        np.minimum.at(least, index, tried[:, 6])
-        behind = tried[:, 6] > least[index] + (0.0 if exact else BEHIND)
+        np.minimum.at(least, index, rank)
+        behind = rank > least[index] + (0.0 if exact else BEHIND)
         open_ended = (tried[:, 10] >= TOLERANCE) & np.isfinite(tried[:, 6]) & ~behind
         running = np.flatnonzero(open_ended & roots_within(tried[:, :N_LAGS], LOST))
         if not running.size:
             break
         starts = tried[running, :N_COEFFICIENTS]
-    ranked = np.lexsort((tried[:, 6], index))  # job by job, the best end first
+    ranked = np.lexsort((_rank(tried, lengths[index]), index))  # job by job, the best end first
     found = tried[ranked[np.searchsorted(index[ranked], np.arange(len(jobs)))]]
     loglik = -0.5 * (found[:, 6] + lengths * (np.log(2.0 * np.pi / lengths) + 1.0))
     free = _free(jobs)
@@ -241,6 +248,17 @@ def fit_from(
         found[:, 9].astype(np.int64),
         found[:, 10] < ENOUGH,
     )
+
+
+def _rank(tried: FloatArray, lengths: FloatArray) -> FloatArray:
+    """Return -2 log L less constants of every end, (S,), higher where it looks spurious.
+
+    Near the unit circle a root that the other polynomial all but cancels fits a cycle or a drift of
+    the very window: a maximum that forecasts worse. It has to gain what two more coefficients must.
+    """
+    inside = roots_within(tried[:, :N_LAGS], NEAR) & roots_within(-tried[:, N_LAGS:6], NEAR)
+    rank: FloatArray = tried[:, 6] + np.where(inside, 0.0, 2.0 * np.log(lengths))
+    return rank
 
 
 def _free(jobs: Jobs) -> FloatArray:

@@ -31,10 +31,11 @@ N_LONG = 12
 N_AUTO = N_LONG + N_LAGS + 1
 """Autocovariances that it all is read from."""
 
-ROOTS = np.array(
-    [[root, 0.0] for b in (0.3, 0.6, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995) for root in (b, -b)]
-)
-"""Real roots b of the factors ``1 - b B`` that are scanned."""
+RISING = np.array([[b, 0.0] for b in (0.3, 0.6, 0.8, 0.9, 0.95)])
+"""Positive roots b of the ``1 - b B`` that are scanned; the ridge has tops on both sides."""
+
+FALLING = -RISING
+"""Negative ones."""
 
 WAVES = np.array(
     [
