@@ -221,7 +221,7 @@ def test_extend_when_a_shock_follows_then_one_more_step_of_the_recursion(
     (after,) = fitted.extend(history_of(prices(np.r_[returns, -8.0]))).forecast((1,))
     found = fitted.parameters
     if engine == "fast":
-        found = garch.named(found[0], fitted.form)
+        found = garch.named(found[0], garch._form(fitted.settings))
     by_hand = found.omega + found.alpha[0] * 64.0 + found.beta[0] * 1e4 * before.variance[0]
     # The price passes through exp and log on its way.
     assert 1e4 * after.variance[0] == pytest.approx(by_hand, rel=1e-10)
