@@ -133,6 +133,8 @@ def estimate(engine: Engine, form: Form, n: int) -> Fits:
     everyone = np.arange(n_windows, dtype=np.int64)
     found = _climb(engine, facts, form, everyone, grid[entries[everyone, first]], None)
     near = tops >= tops.max(axis=1, keepdims=True) - RIVAL_GAP
+    if form.o or form.student:
+        near[:, -1] = True  # tried whatever the grid says of it
     near[everyone, first] = False
     who, there = np.nonzero(near)
     rivals = _climb(engine, facts, form, who, grid[entries[who, there]], found)
@@ -256,7 +258,8 @@ def _grid(form: Form) -> tuple[FloatArray, IntArray]:
 
     Arch coefficients and persistences are those that `arch` starts from; beside them stands a
     variance that drifts slowly from the backcast to another level. The regions are short and long
-    memory, each with most of it at either lag, and slow drift.
+    memory, each with most of it at either lag, and slow drift; for GJR and Student-t, whose
+    likelihood has more maxima, a point of short memory besides, which is a region of its own.
 
     Returns
     -------
@@ -271,6 +274,8 @@ def _grid(form: Form) -> tuple[FloatArray, IntArray]:
     ]
     plain = 0.0, _SHARES[form.p][0], _SHARES[form.q][0]
     cells += [(2 * form.q, 0.005, 0.995, level, *plain) for level in _LEVELS]
+    if form.o or form.student:
+        cells.append((2 * form.q + 1, 0.1, 0.5, 1.0, 0.7 * form.o, *plain[1:]))
     points = []
     for _, arch, persistence, level, tilt, alpha_share, beta_share in cells:
         rest = persistence - arch

@@ -12,7 +12,7 @@ from typing import Any
 from pmx_ray._typing import FloatArray
 from pmx_ray.kernels.compiling import compiled
 from pmx_ray.kernels.garch_likelihood import BACK, LOG_2, LOG_2_PI, ROWS, Form, student_constant
-from pmx_ray.kernels.lanes import exponent, load, log, mantissa, spread, store, where
+from pmx_ray.kernels.lanes import exponent, fma, load, log, mantissa, spread, store, where
 from pmx_ray.kernels.special import digamma, trigamma
 
 LOGLIK = ROWS
@@ -117,19 +117,19 @@ def derivatives(
                 tails = mantissa(tails)
         for i in range(k):
             d = load(bank, first + i)
-            store(gradient, i, load(gradient, i) + by_s * d)
+            store(gradient, i, fma(by_s, d, load(gradient, i)))
             weighted = by_s_twice * d
             for j in range(i + 1):
                 at = i * ROWS + j
-                store(hessian, at, load(hessian, at) + weighted * load(bank, first + j))
+                store(hessian, at, fma(weighted, load(bank, first + j), load(hessian, at)))
             if form.student:
                 at = k * ROWS + i
-                store(hessian, at, load(hessian, at) + nu_s * d)
+                store(hessian, at, fma(nu_s, d, load(hessian, at)))
         for j in range(form.q):
             for i in range(at_beta + j + 1):
                 at = (at_beta + j) * ROWS + i
                 curved = load(bank, second + j * ROWS + i)
-                store(hessian, at, load(hessian, at) + by_s * curved)
+                store(hessian, at, fma(by_s, curved, load(hessian, at)))
         bad = e < 0.0
         response = where(bad, delta, alpha)
         if form.mean:
@@ -206,9 +206,9 @@ def _filter(
 ) -> None:
     """Step one filter of the bank."""
     current = load(bank, at)
-    value = value + beta * current
+    value = fma(beta, current, value)
     if q > 1:
-        value = value + beta_2 * load(bank, at_lag)
+        value = fma(beta_2, load(bank, at_lag), value)
         store(bank, at_lag, current)
     store(bank, at, value)
 
@@ -250,7 +250,7 @@ def derivatives_of_one_lag(
         square = e * e
         product = product * s
         if form.student:
-            stretched = s + square * width
+            stretched = fma(square, width, s)
             tails = tails * stretched
             quotient = 1.0 / (s * stretched)
             inverse = quotient * stretched
@@ -264,13 +264,13 @@ def derivatives_of_one_lag(
             by_both = slope * e * inverse * shrink
             nu_s = share * (0.5 - power * width * shrink) * inverse
             nu_e = (2.0 * power * width * shrink - 1.0) * e * inverse * width * shrink
-            g_n = g_n + power * width * share
+            g_n = fma(power * width, share, g_n)
             h_nn = h_nn + share * width * (1.0 - power * width * (1.0 + shrink))
-            h_mn = h_mn + nu_s * d_m - nu_e
-            h_on = h_on + nu_s * d_o
-            h_an = h_an + nu_s * d_a
-            h_dn = h_dn + nu_s * d_d
-            h_bn = h_bn + nu_s * d_b
+            h_mn = fma(nu_s, d_m, h_mn) - nu_e
+            h_on = fma(nu_s, d_o, h_on)
+            h_an = fma(nu_s, d_a, h_an)
+            h_dn = fma(nu_s, d_d, h_dn)
+            h_bn = fma(nu_s, d_b, h_bn)
         else:
             inverse = 1.0 / s
             z = square * inverse
@@ -288,47 +288,47 @@ def derivatives_of_one_lag(
                 tails = mantissa(tails)
         bad = (e < 0.0) & asymmetric
         response = where(bad, delta, alpha)
-        g_o = g_o + by_s * d_o
-        g_a = g_a + by_s * d_a
-        g_b = g_b + by_s * d_b
+        g_o = fma(by_s, d_o, g_o)
+        g_a = fma(by_s, d_a, g_a)
+        g_b = fma(by_s, d_b, g_b)
         if form.o:
-            g_d = g_d + by_s * d_d
+            g_d = fma(by_s, d_d, g_d)
             weighted = by_s_twice * d_d
             if form.mean:
-                h_md = h_md + weighted * d_m - by_both * d_d + by_s * d_md
-                d_md = where(bad, -2.0 * e, 0.0) + beta * d_md
-            h_od = h_od + weighted * d_o
-            h_ad = h_ad + weighted * d_a
-            h_dd = h_dd + weighted * d_d
-            h_db = h_db + weighted * d_b + by_s * d_db
-            d_db = d_d + beta * d_db
-            d_d = where(bad, square, 0.0) + beta * d_d
+                h_md = fma(by_s, d_md, fma(weighted, d_m, h_md)) - by_both * d_d
+                d_md = fma(beta, d_md, where(bad, -2.0 * e, 0.0))
+            h_od = fma(weighted, d_o, h_od)
+            h_ad = fma(weighted, d_a, h_ad)
+            h_dd = fma(weighted, d_d, h_dd)
+            h_db = fma(by_s, d_db, fma(weighted, d_b, h_db))
+            d_db = fma(beta, d_db, d_d)
+            d_d = fma(beta, d_d, where(bad, square, 0.0))
         if form.mean:
-            g_m = g_m + by_s * d_m - by_e
-            weighted = by_s_twice * d_m - by_both
-            h_mm = h_mm + (weighted - by_both) * d_m + by_e_twice + by_s * d_mm
-            h_mo = h_mo + weighted * d_o
-            h_ma = h_ma + weighted * d_a + by_s * d_ma
-            h_mb = h_mb + weighted * d_b + by_s * d_mb
-            d_mm = 2.0 * response + beta * d_mm
-            d_ma = where(bad, 0.0, -2.0 * e) + beta * d_ma
-            d_mb = d_m + beta * d_mb
-            d_m = beta * d_m - 2.0 * response * e
+            g_m = fma(by_s, d_m, g_m) - by_e
+            weighted = fma(by_s_twice, d_m, -by_both)
+            h_mm = fma(by_s, d_mm, fma(weighted - by_both, d_m, h_mm)) + by_e_twice
+            h_mo = fma(weighted, d_o, h_mo)
+            h_ma = fma(by_s, d_ma, fma(weighted, d_a, h_ma))
+            h_mb = fma(by_s, d_mb, fma(weighted, d_b, h_mb))
+            d_mm = fma(beta, d_mm, 2.0 * response)
+            d_ma = fma(beta, d_ma, where(bad, 0.0, -2.0 * e))
+            d_mb = fma(beta, d_mb, d_m)
+            d_m = fma(beta, d_m, -2.0 * response * e)
         weighted = by_s_twice * d_o
-        h_oo = h_oo + weighted * d_o
-        h_oa = h_oa + weighted * d_a
-        h_ob = h_ob + weighted * d_b + by_s * d_ob
+        h_oo = fma(weighted, d_o, h_oo)
+        h_oa = fma(weighted, d_a, h_oa)
+        h_ob = fma(by_s, d_ob, fma(weighted, d_b, h_ob))
         weighted = by_s_twice * d_a
-        h_aa = h_aa + weighted * d_a
-        h_ab = h_ab + weighted * d_b + by_s * d_ab
-        h_bb = h_bb + by_s_twice * d_b * d_b + by_s * d_bb
-        d_ob = d_o + beta * d_ob
-        d_ab = d_a + beta * d_ab
-        d_bb = 2.0 * d_b + beta * d_bb
-        d_o = 1.0 + beta * d_o
-        d_a = where(bad, 0.0, square) + beta * d_a
-        d_b = s + beta * d_b
-        s = omega + response * square + beta * s
+        h_aa = fma(weighted, d_a, h_aa)
+        h_ab = fma(by_s, d_ab, fma(weighted, d_b, h_ab))
+        h_bb = fma(by_s, d_bb, fma(by_s_twice * d_b, d_b, h_bb))
+        d_ob = fma(beta, d_ob, d_o)
+        d_ab = fma(beta, d_ab, d_a)
+        d_bb = fma(beta, d_bb, 2.0 * d_b)
+        d_o = fma(beta, d_o, 1.0)
+        d_a = fma(beta, d_a, where(bad, 0.0, square))
+        d_b = fma(beta, d_b, s)
+        s = fma(beta, s, fma(response, square, omega))
     log_product = powers * LOG_2 + log(product)
     value = -0.5 * log_product
     if form.student:

@@ -5,7 +5,18 @@ from typing import Any, NamedTuple
 
 from pmx_ray._typing import FloatArray
 from pmx_ray.kernels.compiling import compiled
-from pmx_ray.kernels.lanes import WIDTH, exponent, load, log, mantissa, spread, sqrt, store, where
+from pmx_ray.kernels.lanes import (
+    WIDTH,
+    exponent,
+    fma,
+    load,
+    log,
+    mantissa,
+    spread,
+    sqrt,
+    store,
+    where,
+)
 from pmx_ray.kernels.special import log_gamma
 
 BACKCAST_LENGTH, BACKCAST_DECAY = 75, 0.94
@@ -138,18 +149,18 @@ def likelihood(
         square = e * e
         if form.student:
             product = product * s
-            tails = tails * (s + square * width)
+            tails = tails * fma(square, width, s)
         elif t & 1:  # two fractions by one division, which is what costs
             both = s * s_before
             product = product * both
-            total = total + (square * s_before + square_before * s) / both
+            total = total + fma(square, s_before, square_before * s) / both
         if t & 15 == 15:
             powers = powers + exponent(product)
             product = mantissa(product)
             if form.student:
                 tail_powers = tail_powers + exponent(tails)
                 tails = mantissa(tails)
-        following = omega + where(e < 0.0, delta, alpha) * square + beta * s
+        following = fma(beta, s, fma(where(e < 0.0, delta, alpha), square, omega))
         if form.p > 1:
             following = following + alpha_2 * square_before
         if form.q > 1:

@@ -97,8 +97,10 @@ def search(
             for i in range(FACTS):
                 beside[i, lane] = facts[which[n_begun], i]
             for i in range(k):
-                trial[i, lane] = starts[n_begun, i]
+                trial[i, lane] = x[i, lane] = starts[n_begun, i]
                 rival[i, lane] = known[n_begun, i]
+            gradient_here[:, lane] = 0.0  # of the search before, if the first value were no number
+            hessian_here[:, lane] = 0.0
             climb[_BEST, lane], climb[_PROMISED, lane] = -np.inf, np.inf
             climb[_DAMPING, lane], climb[_STEPS, lane] = FIRST_DAMPING, 0.0
             climb[_MOVING, lane], climb[_BEAT, lane] = 1.0, beat[n_begun]
@@ -118,7 +120,8 @@ def search(
                 for i in range(k):
                     points[done, i] = x[i, lane]
                 values[done] = climb[_BEST, lane]
-                steps[done] = int(climb[_STEPS, lane])
+                known_top = climb[_BEST, lane] > NOWHERE
+                steps[done] = int(climb[_STEPS, lane]) if known_top else MAX_STEPS
                 job[lane] = -1
                 n_done += 1
 

@@ -5,8 +5,9 @@ lane. No operation mixes lanes, so the bits of a window depend on nothing beside
 give a ``LaneMask``; ``where`` chooses lane by lane. Inside compiled code alone: the functions here
 have no meaning in the interpreter.
 
-Products and sums may be contracted (fused multiply-add) and reordered within a formula, which is
-why bits may differ between processor types, though never between calls on one.
+Every operation is rounded as IEEE 754 says and none is fused or moved by the compiler, so that a
+kernel's bits do not depend on what it was compiled with or beside; where a product is added,
+``fma`` rounds once and is as fast as either. Only the logarithm is the platform's own.
 """
 
 import operator
@@ -22,7 +23,6 @@ from numba.np.arrayobj import make_array
 WIDTH = 8
 """Windows a vector holds: the 512 bits of the widest registers; narrower ones take two or four."""
 
-_FLAGS = ("contract", "nsz", "arcp", "reassoc")
 _DOUBLES = ir.VectorType(ir.DoubleType(), WIDTH)
 _INTEGERS = ir.VectorType(ir.IntType(64), WIDTH)
 _BITS = ir.VectorType(ir.IntType(1), WIDTH)
@@ -107,7 +107,7 @@ def _binary(function: Callable[..., Any], result: Any, emit: Callable[..., Any])
 
 
 def _arithmetic(name: str) -> Callable[[Any, Any, Any], Any]:
-    return lambda builder, left, right: getattr(builder, name)(left, right, flags=_FLAGS)
+    return lambda builder, left, right: getattr(builder, name)(left, right)
 
 
 def _comparison(symbol: str) -> Callable[[Any, Any, Any], Any]:
@@ -137,7 +137,7 @@ _unary(
     operator.neg,
     LanesType,
     _lanes,
-    lambda builder, value: builder.fsub(_constant(-0.0), value, flags=_FLAGS),
+    lambda builder, value: builder.fsub(_constant(-0.0), value),
 )
 _unary(
     operator.invert,
@@ -249,6 +249,22 @@ def _of_llvm(name: str) -> Any:
 
 
 sqrt, log, absolute = _of_llvm("sqrt"), _of_llvm("log"), _of_llvm("fabs")
+
+
+@_intrinsic
+def fma(_typing: Any, left: Any, right: Any, added: Any) -> Any:
+    """Return ``left * right + added``, rounded once."""
+
+    def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = ir.FunctionType(_DOUBLES, [_DOUBLES] * 3)
+        known = cgutils.get_or_insert_function(builder.module, kind, f"llvm.fma.v{WIDTH}f64")
+        spread = [
+            _spread(context, builder, value, kind)
+            for value, kind in zip(args, signature.args, strict=True)
+        ]
+        return builder.call(known, spread)
+
+    return _lanes(left, right, added), emit
 
 
 @_intrinsic
