@@ -42,7 +42,7 @@ FIRST_DAMPING, MOST_DAMPING, FACTORISATIONS = 1e-3, 1e8, 12
 ON_FACE = 1e-10
 """Slack of a persistence that is as large as can be."""
 
-SAME, HOPE = 0.02, 10.0
+SAME, BEHIND, HOPE = 0.05, 2.0, 7.0  # two points of one maximum; how often a promise may come true
 """Coefficients apart of one maximum; how often a promise may come true."""
 
 NOWHERE = -1e300
@@ -241,7 +241,7 @@ def _give_up(form: Form, x: FloatArray, rival: FloatArray, climb: FloatArray) ->
         apart = absolute(load(x, i) - load(rival, i))
         distance = where(apart > distance, apart, distance)
     behind = load(climb, _BEAT) - load(climb, _BEST)
-    same = (distance < SAME) & (behind < 1.0)
+    same = (distance < SAME) & (behind < BEHIND)
     hope = HOPE * load(climb, _PROMISED) * (1.0 + load(climb, _DAMPING))
     hopeless = (behind > hope + 0.5) & (load(climb, _STEPS) > 2.5)
     store(climb, _MOVING, where(same | hopeless, 0.0, load(climb, _MOVING)))

@@ -446,7 +446,7 @@ struct Climb {
             if (apart > distance) distance = apart;
         }
         const double behind = beat - best, hope = HOPE * promised * (1.0 + damping);
-        return (distance < SAME && behind < 1.0) || (behind > hope + 0.5 && steps > 2);
+        return (distance < SAME && behind < BEHIND) || (behind > hope + 0.5 && steps > 2);
     }
 
     // Writes the point one step on, brought back inside the bounds.
