@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
 import numba
+from numba.extending import register_jitable
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -29,6 +30,15 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
         return cast("Callable[P, R]", wrap(function))
     finally:
         settings.CACHE_DIR = before
+
+
+def inner(function: Callable[P, R]) -> Callable[P, R]:
+    """Return ``function``, for kernels to call and never the interpreter.
+
+    It is compiled into each kernel that calls it, without an entry or a cache file of its own.
+    """
+    register: Any = register_jitable(nogil=True, error_model="numpy", no_cfunc_wrapper=True)
+    return cast("Callable[P, R]", register(function))
 
 
 @cache

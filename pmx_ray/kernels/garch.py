@@ -28,7 +28,6 @@ import numpy as np
 
 from pmx_ray._typing import BoolArray, FloatArray, IntArray
 from pmx_ray.kernels.compiling import compiled
-from pmx_ray.kernels.garch_derivatives import BANK_ROWS
 from pmx_ray.kernels.garch_likelihood import (
     FACTS,
     LAST_ROWS,
@@ -41,7 +40,7 @@ from pmx_ray.kernels.garch_likelihood import (
     run_on,
     standardise,
 )
-from pmx_ray.kernels.garch_search import MAX_STEPS, NU_BOUNDS, search
+from pmx_ray.kernels.garch_search import MAX_STEPS, NU_BOUNDS, bank_for, room_for, search
 from pmx_ray.kernels.lanes import WIDTH, load, store
 
 __all__ = [
@@ -201,8 +200,6 @@ class Host:
         """Return where searches end, (S, K), the log-likelihood there and the steps, (S,)."""
         points, tops = np.empty_like(starts), np.empty(len(starts))
         steps = np.empty(len(starts), np.int64)
-        one_lag = self._form.p == self._form.q == 1
-        bank = None if one_lag else np.empty((BANK_ROWS, WIDTH))
         search(
             self._windows,
             self._facts,
@@ -214,7 +211,8 @@ class Host:
             points,
             tops,
             steps,
-            bank,
+            room_for(self._windows.shape[1]),
+            bank_for(self._form),
         )
         return points, tops, steps
 

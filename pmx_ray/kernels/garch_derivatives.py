@@ -10,7 +10,7 @@ Fiorentini, Calzolari and Panattoni (1996), Journal of Applied Econometrics 11, 
 from typing import Any
 
 from pmx_ray._typing import FloatArray
-from pmx_ray.kernels.compiling import compiled
+from pmx_ray.kernels.compiling import compiled, inner
 from pmx_ray.kernels.garch_likelihood import BACK, LOG_2, LOG_2_PI, ROWS, Form, student_constant
 from pmx_ray.kernels.lanes import exponent, fma, load, log, mantissa, spread, store, where
 from pmx_ray.kernels.special import digamma, trigamma
@@ -200,7 +200,7 @@ def derivatives(
     store(gradient, LOGLIK, value)
 
 
-@compiled
+@inner
 def _filter(
     bank: FloatArray, at: int, at_lag: int, value: Any, beta: Any, beta_2: Any, q: int
 ) -> None:

@@ -4,7 +4,7 @@ import math
 from typing import Any, NamedTuple
 
 from pmx_ray._typing import FloatArray
-from pmx_ray.kernels.compiling import compiled
+from pmx_ray.kernels.compiling import inner
 from pmx_ray.kernels.lanes import (
     WIDTH,
     exponent,
@@ -73,7 +73,7 @@ class Form(NamedTuple):
         )
 
 
-@compiled
+@inner
 def gather(windows: FloatArray, first: int, form: Form, y: FloatArray, facts: FloatArray) -> None:
     """Put eight windows side by side in units of their scale; the last one fills spare lanes."""
     n_windows, n = windows.shape
@@ -104,7 +104,7 @@ def gather(windows: FloatArray, first: int, form: Form, y: FloatArray, facts: Fl
     store(facts, BACK, back / weights)
 
 
-@compiled
+@inner
 def standardise(
     parameters: FloatArray, first: int, form: Form, facts: FloatArray, x: FloatArray
 ) -> None:
@@ -118,7 +118,7 @@ def standardise(
         x[form.mean, lane] /= facts[SCALE, lane] ** 2
 
 
-@compiled
+@inner
 def likelihood(
     y: FloatArray, facts: FloatArray, form: Form, x: FloatArray, state: FloatArray
 ) -> Any:
@@ -180,7 +180,7 @@ def likelihood(
     return -0.5 * (n * LOG_2_PI + log_product + total)
 
 
-@compiled
+@inner
 def run_on(form: Form, x: FloatArray, state: FloatArray, path: FloatArray) -> None:
     """Write the expected variances after the window."""
     at_alpha = form.mean + 1
@@ -201,7 +201,7 @@ def run_on(form: Form, x: FloatArray, state: FloatArray, path: FloatArray) -> No
         square_before, s_before, s = s, s, following
 
 
-@compiled
+@inner
 def student_constant(nu: Any) -> Any:
     """Return the part of a Student-t log density that depends on the degrees of freedom alone."""
     half = 0.5 * nu

@@ -7,13 +7,14 @@ Applied Mathematics 11, 431-441 (damping).
 Bertsekas (1982), SIAM Journal on Control and Optimization 20, 221-246 (bounds).
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from pmx_ray._typing import FloatArray, IntArray
-from pmx_ray.kernels.compiling import compiled
+from pmx_ray.kernels.compiling import compiled, inner
 from pmx_ray.kernels.garch_derivatives import (
+    BANK_ROWS,
     LOGLIK,
     derivatives,
     derivatives_of_one_lag,
@@ -51,6 +52,58 @@ NOWHERE = -1e300
 _BEST, _PROMISED, _DAMPING, _STEPS, _MOVING, _BEAT, _CLIMB = 0, 1, 2, 3, 4, 5, 6  # rows of a climb
 
 
+class Room(NamedTuple):
+    """Where a search writes: a row of eight lanes for each number; see ``room_for``."""
+
+    y: FloatArray
+    beside: FloatArray
+    x: FloatArray
+    trial: FloatArray
+    step: FloatArray
+    gradient: FloatArray
+    hessian: FloatArray
+    gradient_here: FloatArray
+    hessian_here: FloatArray
+    factor: FloatArray
+    weights: FloatArray
+    face: FloatArray
+    rival: FloatArray
+    climb: FloatArray
+    job: IntArray
+
+
+def bank_for(form: Form) -> FloatArray | None:
+    """Return the bank of filters of a pass; None for one lag, where they stand in registers."""
+    return None if form.p == form.q == 1 else np.empty((BANK_ROWS, WIDTH))
+
+
+def room_for(n: int) -> Room:
+    """Return the room of searches over windows of ``n`` returns, every lane idle."""
+
+    def rows(number: int) -> FloatArray:
+        return np.ones((number, WIDTH))  # an idle lane computes something harmless
+
+    climb = rows(_CLIMB)
+    climb[_MOVING] = 0.0
+    return Room(
+        y=rows(n),
+        beside=rows(FACTS),
+        x=rows(ROWS),
+        trial=rows(ROWS),
+        step=rows(ROWS),
+        gradient=rows(ROWS + 1),
+        hessian=rows(ROWS * ROWS),
+        gradient_here=rows(ROWS + 1),
+        hessian_here=rows(ROWS * ROWS),
+        factor=rows(ROWS * ROWS),
+        weights=rows(2 * ROWS),
+        face=rows(ROWS),
+        rival=rows(ROWS),
+        climb=climb,
+        job=np.full(WIDTH, -1, np.int64),
+    )
+
+
 @compiled
 def search(
     windows: FloatArray,
@@ -63,28 +116,22 @@ def search(
     points: FloatArray,
     values: FloatArray,
     steps: IntArray,
+    room: Room,
     bank: FloatArray | None,
 ) -> None:
     """Climb from each start to a maximum by damped Newton steps within the bounds.
 
     A search takes the next free lane; each lane accepts or refuses its own steps, and one that has
     arrived is handed the next search. It is given up where it nears the ``known`` maximum, or
-    promises too little to ``beat`` its likelihood. All is in units of the window's scale. The
-    filters' ``bank``, (BANK_ROWS, WIDTH), is None for one lag, and the general pass not compiled.
+    promises too little to ``beat`` its likelihood. All is in units of the window's scale.
     """
     n_searches, k = starts.shape
     n = windows.shape[1]
-    y, beside = np.ones((n, WIDTH)), np.ones((FACTS, WIDTH))
-    x, trial, step = np.ones((ROWS, WIDTH)), np.empty((ROWS, WIDTH)), np.empty((ROWS, WIDTH))
-    gradient, hessian = np.zeros((ROWS + 1, WIDTH)), np.zeros((ROWS * ROWS, WIDTH))
-    gradient_here, hessian_here = np.zeros_like(gradient), np.zeros_like(hessian)
-    factor = np.empty_like(hessian)
-    weights, face = np.empty((2 * ROWS, WIDTH)), np.empty((ROWS, WIDTH))
-    rival = np.ones((ROWS, WIDTH))
-    climb = np.ones((_CLIMB, WIDTH))
-    store(climb, _MOVING, 0.0)
-    job = np.full(WIDTH, -1)
-    for i in range(k):  # an idle lane computes something harmless
+    y, beside, x, trial, step = room.y, room.beside, room.x, room.trial, room.step
+    gradient, hessian = room.gradient, room.hessian
+    gradient_here, hessian_here = room.gradient_here, room.hessian_here
+    rival, climb, job = room.rival, room.climb, room.job
+    for i in range(k):
         store(trial, i, starts[0, i])
     n_begun = n_done = 0
     while n_done < n_searches:
@@ -99,19 +146,32 @@ def search(
             for i in range(k):
                 trial[i, lane] = x[i, lane] = starts[n_begun, i]
                 rival[i, lane] = known[n_begun, i]
-            gradient_here[:, lane] = 0.0  # of the search before, if the first value were no number
-            hessian_here[:, lane] = 0.0
+            for i in range(k):  # those of the search before, if the first value were no number
+                gradient_here[i, lane] = 0.0
+                for j in range(i + 1):
+                    hessian_here[i * ROWS + j, lane] = 0.0
             climb[_BEST, lane], climb[_PROMISED, lane] = -np.inf, np.inf
             climb[_DAMPING, lane], climb[_STEPS, lane] = FIRST_DAMPING, 0.0
             climb[_MOVING, lane], climb[_BEAT, lane] = 1.0, beat[n_begun]
             job[lane] = n_begun
             n_begun += 1
-        if bank is None:
+        if bank is None:  # then the general pass is not even compiled
             derivatives_of_one_lag(y, beside, form, trial, gradient, hessian)
         else:
             derivatives(y, beside, form, trial, gradient, hessian, bank)
         _judge(k, trial, gradient, hessian, x, gradient_here, hessian_here, climb)
-        _newton_step(form, k, x, gradient_here, hessian_here, climb, step, factor, weights, face)
+        _newton_step(
+            form,
+            k,
+            x,
+            gradient_here,
+            hessian_here,
+            climb,
+            step,
+            room.factor,
+            room.weights,
+            room.face,
+        )
         _give_up(form, x, rival, climb)
         _bounded(form, k, x, step, trial)
         for lane in range(WIDTH):
@@ -126,7 +186,7 @@ def search(
                 n_done += 1
 
 
-@compiled
+@inner
 def _judge(
     k: int,
     trial: FloatArray,
@@ -156,7 +216,7 @@ def _judge(
             store(hessian_here, at, where(better, load(hessian, at), load(hessian_here, at)))
 
 
-@compiled
+@inner
 def _newton_step(
     form: Form,
     k: int,
@@ -232,7 +292,7 @@ def _newton_step(
     store(climb, _MOVING, where(ended, 0.0, load(climb, _MOVING)))
 
 
-@compiled
+@inner
 def _give_up(form: Form, x: FloatArray, rival: FloatArray, climb: FloatArray) -> None:
     """Stop lanes that come to the known maximum, or cannot beat it."""
     at_alpha = form.mean + 1
@@ -247,7 +307,7 @@ def _give_up(form: Form, x: FloatArray, rival: FloatArray, climb: FloatArray) ->
     store(climb, _MOVING, where(same | hopeless, 0.0, load(climb, _MOVING)))
 
 
-@compiled
+@inner
 def _factorise(
     k: int,
     hessian: FloatArray,
@@ -287,7 +347,7 @@ def _factorise(
     return damping
 
 
-@compiled
+@inner
 def _solve(
     k: int,
     factor: FloatArray,
@@ -310,7 +370,7 @@ def _solve(
         store(solution, i, value / load(factor, i * ROWS + i))
 
 
-@compiled
+@inner
 def _bounded(form: Form, k: int, x: FloatArray, step: FloatArray, trial: FloatArray) -> None:
     """Write the point one step on, brought back inside the bounds."""
     at_alpha = form.mean + 1

@@ -8,13 +8,13 @@ Abramowitz and Stegun (1964), Handbook of Mathematical Functions, 6.1.40, 6.3.18
 import math
 from typing import Any
 
-from pmx_ray.kernels.compiling import compiled
+from pmx_ray.kernels.compiling import inner
 from pmx_ray.kernels.lanes import log, spread
 
 _LOG_2_PI = math.log(2.0 * math.pi)
 
 
-@compiled
+@inner
 def log_gamma(z: Any) -> Any:
     """Return the logarithm of the gamma function."""
     product = z
@@ -26,7 +26,7 @@ def log_gamma(z: Any) -> Any:
     return (far - 0.5) * log(far) - far + 0.5 * _LOG_2_PI + series / far - log(product)
 
 
-@compiled
+@inner
 def digamma(z: Any) -> Any:
     """Return the derivative of log gamma."""
     below = spread(0.0)
@@ -40,7 +40,7 @@ def digamma(z: Any) -> Any:
     return log(far) - 0.5 / far - series - below
 
 
-@compiled
+@inner
 def trigamma(z: Any) -> Any:
     """Return the second derivative of log gamma."""
     below = spread(0.0)
