@@ -12,17 +12,11 @@ import numpy as np
 from pmx_ray._typing import BoolArray, FloatArray, IntArray
 from pmx_ray.kernels.arma_climb import EDGE, N_OUT, TOLERANCE, climb
 from pmx_ray.kernels.arma_likelihood import (
-    CONSTANT,
-    COUNT,
-    FREE,
     N_COEFFICIENTS,
+    N_GIVEN,
     N_LAGS,
-    PADDING,
     ROWS,
-    TRIAL,
-    correct,
-    evaluate,
-    interleave,
+    padded_length,
 )
 from pmx_ray.kernels.arma_start import (
     FALLING,
@@ -35,8 +29,7 @@ from pmx_ray.kernels.arma_start import (
     scan,
     with_factor,
 )
-from pmx_ray.kernels.compiling import compiled
-from pmx_ray.kernels.lanes import WIDTH, load, store
+from pmx_ray.kernels.lanes import WIDTH
 
 ROUNDS = ((4, False), (8, False), (6, True), (14, True))
 """Steps a round, and whether all second derivatives are taken or those of the residuals; jobs that
@@ -55,7 +48,13 @@ LOST = 0.9999
 """Largest inverse autoregressive root of a job that goes on: beyond, the likelihood often rises all
 the way to the unit circle, and no model is taken from there."""
 
-_CHUNK = 32 * WIDTH  # jobs whose windows are gathered at once
+SAME = 1e-2
+"""Two starts of a job whose coefficients have come as near as this go on as one."""
+
+_CHUNK = 32 * WIDTH  # jobs whose residuals are held at once
+_N_FITTED = 11  # columns of ``ArmaFits.as_rows``
+_MOST_STARTS = 4
+_SMALLER = 5  # what a key of ``_keys`` falls by where p and q both fall by one
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,50 +133,94 @@ class ArmaFits:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Groups:
-    """Jobs as the kernels take them, eight a group; lanes without a job hold one zero."""
+class _Table:
+    """Windows as the kernels read them, padded once for all that is fitted to them."""
 
-    values: FloatArray  # (8 G, n)
-    scratch: FloatArray  # (G, rows, 8)
-    side_by_side: FloatArray  # (n, 2, 8), written group by group
-    residuals: FloatArray  # (n, 8), likewise
+    values: FloatArray  # (W + 1, n), zeros after an end, and a window of zeros for idle lanes
+    lengths: IntArray  # (W,)
+    centres: FloatArray  # sample means, (W,)
 
-    def jobs(self, rows: FloatArray) -> FloatArray:
-        """Return rows by group, (G, K, 8), by lane, (8 G, K): the inverse of ``lanes``."""
-        return rows.transpose(0, 2, 1).reshape(-1, rows.shape[1])
+    @classmethod
+    def of(cls, windows: Sequence[FloatArray]) -> "_Table":
+        lengths = np.array([len(one) for one in windows])
+        longest = int(lengths.max())
+        values = np.zeros((len(windows) + 1, padded_length(longest)))
+        if (lengths == longest).all():
+            values[:-1, :longest] = windows
+        else:
+            for row, one in zip(values, windows, strict=False):
+                row[: len(one)] = one
+        centres = np.array([np.add.reduce(one) for one in windows]) / lengths
+        return cls(values, lengths, centres)
 
-    def lanes(self, values: FloatArray) -> FloatArray:
-        """Return values of the jobs, (J, K), by group, (G, K, 8)."""
-        padded = np.zeros((len(self.values), values.shape[1]))
-        padded[: len(values)] = values
-        return np.ascontiguousarray(padded.reshape(-1, WIDTH, values.shape[1]).transpose(0, 2, 1))
+    def batch(self, jobs: Jobs, coefficients: FloatArray) -> "_Batch":
+        """Return the jobs with coefficients, (J, 6), that they start from or are held at."""
+        means = np.where(jobs.constant, self.centres[jobs.window], 0.0)
+        rows = np.column_stack(
+            [self.lengths[jobs.window], jobs.constant, _free(jobs), coefficients]
+        )
+        return _Batch.of(self.values, jobs.window, means, rows)
 
 
-def _grouped(
-    windows: Sequence[FloatArray],
-    means: FloatArray,
-    free: FloatArray,
-    constant: BoolArray | None = None,
-) -> _Groups:
-    """Return the windows of J jobs less their means, and what each estimates, (J, 6)."""
-    n_groups = -(-len(windows) // WIDTH)
-    lengths = np.ones(n_groups * WIDTH)
-    lengths[: len(windows)] = [len(one) for one in windows]
-    n_steps = PADDING * (int(lengths.max() - 1) // PADDING + 2)
-    values = np.zeros((n_groups * WIDTH, n_steps))
-    for row, one, mean in zip(values, windows, means.tolist(), strict=False):
-        np.subtract(one, mean, out=row[: len(one)])
-    groups = _Groups(
-        values,
-        np.zeros((n_groups, ROWS, WIDTH)),
-        np.empty((n_steps, 2, WIDTH)),
-        np.empty((n_steps, WIDTH)),
-    )
-    groups.scratch[:, COUNT] = lengths.reshape(n_groups, WIDTH)
-    groups.scratch[:, FREE : FREE + 6] = groups.lanes(free)
-    if constant is not None:
-        groups.scratch[:, CONSTANT] = groups.lanes(constant[:, None].astype(np.float64))[:, 0]
-    return groups
+@dataclass(frozen=True, slots=True, eq=False)
+class _Batch:
+    """Jobs as the kernels take them, eight a group; see ``climb``."""
+
+    table: FloatArray
+    which: IntArray
+    means: FloatArray
+    given: FloatArray
+    n_jobs: int
+
+    @classmethod
+    def of(
+        cls, table: FloatArray, window: IntArray, means: FloatArray, rows: FloatArray
+    ) -> "_Batch":
+        """Return J jobs of windows less ``means``, what is given of them in ``rows``, (J, 14)."""
+        n_jobs = len(window)
+        full = WIDTH * -(-n_jobs // WIDTH)
+        which = np.full(full, len(table) - 1)
+        which[:n_jobs] = window
+        shifts, padded = np.zeros(full), np.zeros((full, rows.shape[1]))
+        shifts[:n_jobs], padded[:n_jobs] = means, rows
+        padded[n_jobs:, 0] = 1.0  # an idle lane holds one zero
+        by_lane = padded.reshape(-1, WIDTH, rows.shape[1]).transpose(0, 2, 1)
+        return cls(table, which, shifts, np.ascontiguousarray(by_lane), n_jobs)
+
+    def out(self, n_rows: int) -> FloatArray:
+        return np.zeros((len(self.given), n_rows, WIDTH))
+
+    def by_job(self, out: FloatArray) -> FloatArray:
+        """Return what a kernel wrote, (G, K, 8), by job, (J, K)."""
+        return out.transpose(0, 2, 1).reshape(-1, out.shape[1])[: self.n_jobs]
+
+    def climbed(self, most: int, *, exact: bool) -> FloatArray:
+        """Return the rows of ``climb``, (J, 11)."""
+        out = self.out(N_OUT)
+        self._climb(most, exact, np.empty((1, self.table.shape[1], WIDTH)), out)
+        return self.by_job(out)
+
+    def residuals(self) -> FloatArray:
+        """Return residuals at the coefficients given, (G, n, 8)."""
+        found = np.zeros((len(self.given), self.table.shape[1], WIDTH))
+        self._climb(-1, False, found, self.out(N_OUT))
+        return found
+
+    def _climb(self, most: int, exact: bool, residuals: FloatArray, out: FloatArray) -> None:
+        n = self.table.shape[1]
+        scratch = np.zeros((ROWS, WIDTH)), np.empty((n, 2, WIDTH))
+        lags = np.empty((n, WIDTH)), np.empty((n, WIDTH))
+        climb(
+            self.table, self.which, self.means, self.given,
+            most, exact, *scratch, residuals, *lags, out,
+        )  # fmt: skip
+
+    def autocovariances(self) -> FloatArray:
+        """Return sums of products by lag, (J, 16)."""
+        out = self.out(N_AUTO)
+        scratch = np.zeros((ROWS, WIDTH)), np.empty((self.table.shape[1], 2, WIDTH))
+        autocovariances(self.table, self.which, self.means, self.given, *scratch, out)
+        return self.by_job(out)
 
 
 def fit_arma(windows: Sequence[FloatArray], jobs: Jobs) -> ArmaFits:
@@ -194,63 +237,107 @@ def fit_arma(windows: Sequence[FloatArray], jobs: Jobs) -> ArmaFits:
     jobs : Jobs
         What is fitted to which window.
     """
-    mixed = np.flatnonzero((jobs.p > 0) & (jobs.q > 0))
-    waved = np.flatnonzero((jobs.p > 1) & (jobs.q > 1))
-    starts = [_plain_starts(windows, jobs)]
-    for index, factors, by in ((mixed, RISING, 1), (mixed, FALLING, 1), (waved, WAVES, 2)):
+    used, window = np.unique(jobs.window, return_inverse=True)
+    table = _Table.of([windows[one] for one in used.tolist()])
+    asked = _keys(Jobs(window, jobs.p, jobs.q, jobs.constant))
+    # Starts are read off the smaller models, each of which is fitted once.
+    fewer = np.where(jobs.p == jobs.q, np.maximum(jobs.p - 1, 0), np.minimum(jobs.p, jobs.q))
+    smaller = [asked[fewer >= by] - _SMALLER * by for by in range(N_LAGS + 1)]
+    keys = np.unique(np.concatenate(smaller))
+    everything = _of_keys(keys)
+    level = np.minimum(everything.p, everything.q)
+    rows = np.zeros((len(keys), _N_FITTED))
+    for by in range(N_LAGS + 1):
+        index = np.flatnonzero(level == by)
+        if index.size:
+            part = everything.of(index)
+            starts, of = _starts(table, part, keys, rows)
+            rows[index] = _fit_from(table, part, of, starts)
+    return ArmaFits.from_rows(rows[np.searchsorted(keys, asked)])
+
+
+def _keys(jobs: Jobs) -> IntArray:
+    """Return a number for each job, the same for the same job, (J,)."""
+    keys: IntArray = ((2 * jobs.window + jobs.constant) * 4 + jobs.p) * 4 + jobs.q
+    return keys
+
+
+def _of_keys(keys: IntArray) -> Jobs:
+    return Jobs(keys // 32, keys // 4 % 4, keys % 4, keys // 16 % 2 == 1)
+
+
+def _starts(
+    table: _Table, jobs: Jobs, keys: IntArray, rows: FloatArray
+) -> tuple[FloatArray, IntArray]:
+    """Return where the jobs start from, (S, 6), and the job of each start.
+
+    ``rows`` holds the fits of smaller models by their sorted ``keys``.
+    """
+    starts, of = [_plain_starts(table, jobs)], [np.arange(len(jobs))]
+    for by, scanned in ((1, (RISING, FALLING)), (2, (WAVES,))):
+        index = np.flatnonzero((jobs.p >= by) & (jobs.q >= by))
         if index.size:
             part = jobs.of(index)
             smaller = Jobs(part.window, part.p - by, part.q - by, part.constant)
-            starts.append(_factor_starts(windows, smaller, factors, by))
-    index = np.concatenate([np.arange(len(jobs)), mixed, mixed, waved])
-    return fit_from(windows, jobs, index, np.vstack(starts))
+            place = np.searchsorted(keys, _keys(smaller))  # anywhere if it has no coefficient
+            base = np.where(_free(smaller) > 0.0, rows[place, :N_COEFFICIENTS], 0.0)
+            starts.append(_factor_starts(table, smaller, base, scanned, by))
+            of += [index] * len(scanned)
+    return np.vstack(starts), np.concatenate(of)
 
 
-def fit_from(
-    windows: Sequence[FloatArray], jobs: Jobs, index: IntArray, starts: FloatArray
-) -> ArmaFits:
-    """Fit every job from the starts given, and return the best end of each; see ``fit_arma``.
+def _fit_from(table: _Table, jobs: Jobs, index: IntArray, starts: FloatArray) -> FloatArray:
+    """Return the best end of each job from starts (S, 6), as ``ArmaFits.as_rows`` has it, (J, 11).
 
-    Parameters
-    ----------
-    windows, jobs
-        As in ``fit_arma``.
-    index : ndarray of int, shape (S,)
-        Job of each start; each job has one.
-    starts : ndarray of shape (S, 6)
-        phi then theta; drawn inside where they are not stationary and invertible.
+    ``index``, (S,), is the job of each start; each job has one. Starts are drawn inside where they
+    are not stationary and invertible.
     """
-    lengths = np.array([len(one) for one in windows])[jobs.window]
+    lengths = table.lengths[jobs.window]
     tried = np.full((len(index), N_OUT), np.nan)
     running, starts = np.arange(len(index)), _inside(starts)
+    order = np.lexsort((jobs.q[index], jobs.p[index], lengths[index]))
     for most, exact in ROUNDS:
-        part = jobs.of(index[running])
-        tried[running] = _climb(windows, part, starts, most=most, exact=exact)
+        running, starts = running[order], starts[order]
+        batch = table.batch(jobs.of(index[running]), starts)
+        tried[running] = batch.climbed(most, exact=exact)
         rank = _rank(tried, lengths[index])
         least = np.full(len(jobs), np.inf)
         np.minimum.at(least, index, rank)
         behind = rank > least[index] + (0.0 if exact else BEHIND)
         open_ended = (tried[:, 10] >= TOLERANCE) & np.isfinite(tried[:, 6]) & ~behind
-        running = np.flatnonzero(open_ended & roots_within(tried[:, :N_LAGS], LOST))
+        open_ended &= roots_within(tried[:, :N_LAGS], LOST) & ~_repeated(tried, index, rank)
+        running = np.flatnonzero(open_ended)
         if not running.size:
             break
         starts = tried[running, :N_COEFFICIENTS]
+        order = np.lexsort((tried[running, 10], lengths[index[running]]))  # who need as many steps
     ranked = np.lexsort((_rank(tried, lengths[index]), index))  # job by job, the best end first
     found = tried[ranked[np.searchsorted(index[ranked], np.arange(len(jobs)))]]
     loglik = -0.5 * (found[:, 6] + lengths * (np.log(2.0 * np.pi / lengths) + 1.0))
-    free = _free(jobs)
-    return ArmaFits(
-        found[:, :N_LAGS] * free[:, :N_LAGS],
-        found[:, N_LAGS:N_COEFFICIENTS] * free[:, N_LAGS:],
-        found[:, 8] + _centres(windows, jobs),
-        found[:, 7] / lengths,
-        np.where(np.isfinite(loglik), loglik, np.nan),
-        found[:, 9].astype(np.int64),
-        found[:, 10] < ENOUGH,
+    return np.column_stack(
+        [
+            found[:, :N_COEFFICIENTS] * _free(jobs),
+            found[:, 8] + np.where(jobs.constant, table.centres[jobs.window], 0.0),
+            found[:, 7] / lengths,
+            np.where(np.isfinite(loglik), loglik, np.nan),
+            found[:, 9],
+            found[:, 10] < ENOUGH,
+        ]
     )
 
 
-def _rank(tried: FloatArray, lengths: FloatArray) -> FloatArray:
+def _repeated(tried: FloatArray, index: IntArray, rank: FloatArray) -> BoolArray:
+    """Return whether a better end of the same job is the same point but for ``SAME``, (S,)."""
+    order = np.lexsort((rank, index))
+    job, at = index[order], tried[order, :N_COEFFICIENTS]
+    repeated = np.zeros(len(order), np.bool_)
+    for before in range(1, _MOST_STARTS):
+        near = np.abs(at[before:] - at[:-before]).max(axis=1) < SAME
+        repeated[order[before:]] |= near & (job[before:] == job[:-before])
+    return repeated
+
+
+def _rank(tried: FloatArray, lengths: IntArray) -> FloatArray:
     """Return -2 log L less constants of every end, (S,), higher where it looks spurious.
 
     Near the unit circle a root that the other polynomial all but cancels fits a cycle or a drift of
@@ -267,69 +354,41 @@ def _free(jobs: Jobs) -> FloatArray:
     return np.hstack([lags < jobs.p[:, None], lags < jobs.q[:, None]]).astype(np.float64)
 
 
-def _centres(windows: Sequence[FloatArray], jobs: Jobs) -> FloatArray:
-    """Return the sample mean of each job's window, (J,); zero where no mean is estimated."""
-    means = {int(one): float(windows[one].mean()) for one in np.unique(jobs.window[jobs.constant])}
-    return np.array(
-        [
-            means[one] if constant else 0.0
-            for one, constant in zip(jobs.window.tolist(), jobs.constant.tolist(), strict=True)
-        ]
-    )
-
-
-def _grouped_jobs(windows: Sequence[FloatArray], jobs: Jobs, free: FloatArray) -> _Groups:
-    """Return the jobs' windows less their sample means where a mean is estimated."""
-    own = [windows[one] for one in jobs.window.tolist()]
-    return _grouped(own, _centres(windows, jobs), free, jobs.constant)
-
-
-def _plain_starts(windows: Sequence[FloatArray], jobs: Jobs) -> FloatArray:
+def _plain_starts(table: _Table, jobs: Jobs) -> FloatArray:
     """Return Hannan and Rissanen's start of each job, (J, 6), from each window read once."""
-    key = 2 * jobs.window + jobs.constant
-    keys, which = np.unique(key, return_inverse=True)
-    nothing = np.zeros(len(keys), np.int64)
-    once = Jobs(keys // 2, nothing, nothing, keys % 2 == 1)
-    auto = np.empty((len(once), N_AUTO))
-    for first in range(0, len(once), _CHUNK):
-        part = once.of(np.arange(first, min(first + _CHUNK, len(once))))
-        groups = _grouped_jobs(windows, part, np.zeros((len(part), N_COEFFICIENTS)))
-        out = np.empty((len(groups.scratch), N_AUTO, WIDTH))
-        autocovariances(groups.values, groups.scratch, groups.side_by_side, out)
-        auto[first : first + _CHUNK] = groups.jobs(out)[: len(part)]
+    once, which = np.unique(_keys(jobs) // 16, return_inverse=True)
+    alone = _of_keys(16 * once)
+    auto = table.batch(alone, np.zeros((len(once), N_COEFFICIENTS))).autocovariances()
     return hannan_rissanen(auto[which], _free(jobs))
 
 
 def _factor_starts(
-    windows: Sequence[FloatArray], jobs: Jobs, factors: FloatArray, n_roots: int
+    table: _Table,
+    jobs: Jobs,
+    base: FloatArray,
+    scanned: Sequence[FloatArray],
+    n_roots: int,
 ) -> FloatArray:
-    """Return each job's fit with the best of nearly cancelling factors added, (J, 6)."""
-    base = np.zeros((len(jobs), N_COEFFICIENTS))
-    larger = np.flatnonzero((jobs.p > 0) | (jobs.q > 0))
-    if larger.size:
-        found = fit_arma(windows, jobs.of(larger))
-        base[larger] = np.hstack([found.ar, found.ma])
-    pair = np.empty((len(jobs), 4))
+    """Return each job's fit, (J, 6), with the best of nearly cancelling factors added.
+
+    Once for each of K sets of factors, (K J, 6).
+    """
+    pairs = np.empty((len(scanned), len(jobs), 4))
     for first in range(0, len(jobs), _CHUNK):
-        part = jobs.of(np.arange(first, min(first + _CHUNK, len(jobs))))
-        groups = _grouped_jobs(windows, part, np.zeros((len(part), N_COEFFICIENTS)))
-        out = np.zeros((len(groups.scratch), 4, WIDTH))
-        scan(
-            groups.values,
-            groups.lanes(base[first : first + _CHUNK]),
-            factors,
-            n_roots,
-            groups.scratch,
-            groups.side_by_side,
-            groups.residuals,
-            out,
-        )
-        pair[first : first + _CHUNK] = groups.jobs(out)[: len(part)]
-    a1, a2, b1, b2 = pair.T
-    a2 = np.clip(a2, -0.998, 0.998)
-    a1 = np.clip(a1, -0.999 * (1.0 - a2), 0.999 * (1.0 - a2))  # where stationary
-    ar = -with_factor(-base[:, :N_LAGS], a1, a2)
-    return np.hstack([ar, with_factor(base[:, N_LAGS:], b1, b2)])
+        part = np.arange(first, min(first + _CHUNK, len(jobs)))
+        batch = table.batch(jobs.of(part), base[part])
+        residuals = batch.residuals()
+        for pair, factors in zip(pairs, scanned, strict=True):
+            out = batch.out(4)
+            scan(residuals, batch.given, factors, n_roots, out)
+            pair[part] = batch.by_job(out)
+    grown = []
+    for found1, found2, b1, b2 in pairs.transpose(0, 2, 1):
+        a2 = np.clip(found2, -0.998, 0.998)
+        a1 = np.clip(found1, -0.999 * (1.0 - a2), 0.999 * (1.0 - a2))  # where stationary
+        ar = -with_factor(-base[:, :N_LAGS], a1, a2)
+        grown.append(np.hstack([ar, with_factor(base[:, N_LAGS:], b1, b2)]))
+    return np.vstack(grown)
 
 
 def _inside(starts: FloatArray) -> FloatArray:
@@ -365,48 +424,6 @@ def roots_within(coefficients: FloatArray, radius: float) -> BoolArray:
     return within
 
 
-def _climb(
-    windows: Sequence[FloatArray], jobs: Jobs, starts: FloatArray, *, most: int, exact: bool
-) -> FloatArray:
-    """Return the kernel's rows of the jobs, (J, 11), from their starts, (J, 6)."""
-    lengths = np.array([len(one) for one in windows])[jobs.window]
-    alike = np.lexsort((jobs.window, jobs.q, jobs.p, lengths))
-    found = np.empty((len(jobs), N_OUT))
-    for first in range(0, len(jobs), _CHUNK):
-        chunk = alike[first : first + _CHUNK]
-        part = jobs.of(chunk)
-        groups = _grouped_jobs(windows, part, _free(part))
-        out = np.empty((len(groups.scratch), N_OUT, WIDTH))
-        climb(
-            groups.values,
-            groups.lanes(starts[chunk]),
-            most,
-            exact,
-            groups.scratch,
-            groups.side_by_side,
-            groups.residuals,
-            np.empty_like(groups.residuals),
-            np.empty_like(groups.residuals),
-            out,
-        )
-        found[chunk] = groups.jobs(out)[: len(part)]
-    return found
-
-
-@compiled
-def _filter(
-    values: FloatArray, given: FloatArray, z: FloatArray, data: FloatArray, e: FloatArray
-) -> None:
-    """Write the residuals of every window, (G, n, 8), at given coefficients, (G, 6, 8)."""
-    for group in range(len(z)):
-        own = z[group]
-        interleave(values, group, own, data)
-        for i in range(6):
-            store(own, TRIAL + i, load(given, 6 * group + i))
-        head = evaluate(data, own, TRIAL, e[group])
-        correct(data, head, own, TRIAL, e[group])
-
-
 def last_residuals(
     windows: Sequence[FloatArray], ar: FloatArray, ma: FloatArray, mean: FloatArray
 ) -> FloatArray:
@@ -425,11 +442,12 @@ def last_residuals(
     found = np.empty((len(windows), N_LAGS))
     for first in range(0, len(windows), _CHUNK):
         part = slice(first, first + _CHUNK)
-        groups = _grouped(windows[part], mean[part], np.ones((len(windows[part]), 6)))
-        residuals = np.empty((len(groups.scratch), *groups.residuals.shape))
-        given = groups.lanes(np.hstack([ar[part], ma[part]]))
-        _filter(groups.values, given, groups.scratch, groups.side_by_side, residuals)
-        job = np.arange(len(windows[part]))[:, None]
-        last = np.array([len(one) for one in windows[part]])[:, None] + np.arange(-N_LAGS, 0)
-        found[part] = residuals[job // WIDTH, last, job % WIDTH]
+        table = _Table.of(windows[part])
+        n_jobs = len(table.lengths)
+        rows = np.zeros((n_jobs, N_GIVEN))
+        rows[:, 0], rows[:, -N_COEFFICIENTS:] = table.lengths, np.hstack([ar[part], ma[part]])
+        job = np.arange(n_jobs)
+        residuals = _Batch.of(table.values, job, mean[part], rows).residuals()
+        last = table.lengths[:, None] + np.arange(-N_LAGS, 0)
+        found[part] = residuals[job[:, None] // WIDTH, last, job[:, None] % WIDTH]
     return found

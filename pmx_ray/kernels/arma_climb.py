@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from pmx_ray._typing import FloatArray
+from pmx_ray._typing import FloatArray, IntArray
 from pmx_ray.kernels.arma_likelihood import (
     AT,
     BENT,
@@ -37,8 +37,8 @@ from pmx_ray.kernels.arma_likelihood import (
     margin,
     row,
 )
-from pmx_ray.kernels.compiling import compiled
-from pmx_ray.kernels.lanes import any_lane, load, spread, store, where
+from pmx_ray.kernels.compiling import compiled, inner
+from pmx_ray.kernels.lanes import any_lane, fma, load, spread, store, where
 
 EDGE = 1e-6
 """How near a partial autocorrelation may come to 1 in absolute value."""
@@ -49,9 +49,10 @@ TOLERANCE = 1e-7
 N_OUT = 11
 
 _KEPT_NEWTON, _KEPT_GAUSS = row(KEPT + NEWTON - SLOPE), row(KEPT + GAUSS - SLOPE)
+_N_KEPT = row(GAUSS + 36 - SLOPE)
 
 
-@compiled
+@inner
 def _solve(z: FloatArray, matrix: int, damping: Any, out: int) -> Any:
     """Write the damped step; return the least pivot of the matrix over Gauss and Newton's."""
     least = spread(1.0)
@@ -62,11 +63,8 @@ def _solve(z: FloatArray, matrix: int, damping: Any, out: int) -> Any:
             if i == j:
                 entry += damping * own
             for k in range(j):
-                entry -= (
-                    load(z, FACTOR + 6 * i + k)
-                    * load(z, FACTOR + 6 * j + k)
-                    * load(z, FACTOR + 7 * k)
-                )
+                scaled = load(z, FACTOR + 6 * i + k) * load(z, FACTOR + 7 * k)
+                entry -= scaled * load(z, FACTOR + 6 * j + k)
             if i == j:
                 ratio = entry / own
                 least = where(ratio < least, ratio, least)
@@ -88,51 +86,52 @@ def _solve(z: FloatArray, matrix: int, damping: Any, out: int) -> Any:
     return least
 
 
-@compiled
+@inner
 def _move(z: FloatArray, length: Any) -> None:
     for i in range(6):
-        store(z, TRIAL + i, load(z, AT + i) + length * load(z, STEP + i))
+        store(z, TRIAL + i, fma(length, load(z, STEP + i), load(z, AT + i)))
 
 
-@compiled
-def _shorten(z: FloatArray) -> Any:
+@inner
+def _shorten(z: FloatArray, active: Any) -> Any:
     """Write the trial, a length of the step away; return the length, at most 1.
 
     A step that would leave ends just inside, 2 % of the way before the edge.
     """
-    length = spread(1.0)
-    _move(z, length)
-    whole = margin(z, TRIAL) > EDGE
-    if any_lane(~whole):
-        low, high = spread(0.0), spread(1.0)
-        for _ in range(12):
-            middle = 0.5 * (low + high)
-            _move(z, middle)
-            reached = margin(z, TRIAL) > EDGE
-            low, high = where(reached, middle, low), where(reached, high, middle)
-        length = where(whole, 1.0, 0.98 * low)
+    low, high, length = spread(0.0), spread(1.0), spread(1.0)
+    for _ in range(13):
         _move(z, length)
+        reached = margin(z, TRIAL) > EDGE
+        low, high = where(reached, length, low), where(reached, high, length)
+        if not any_lane(active & (low < 1.0)):
+            break
+        length = 0.5 * (low + high)
+    length = where(low < 1.0, 0.98 * low, 1.0)
+    _move(z, length)
     return length
 
 
-@compiled
+@inner
 def _accept(z: FloatArray, taken: Any) -> None:
     """Keep the trial's coefficients and derivatives in the lanes of ``taken``."""
     for i in range(6):
         store(z, AT + i, where(taken, load(z, TRIAL + i), load(z, AT + i)))
-    for i in range(78):
+    for i in range(_N_KEPT):
         store(z, KEPT + i, where(taken, load(z, SLOPE + i), load(z, KEPT + i)))
 
 
-@compiled
-def _probe(z: FloatArray, i: int, away: Any) -> None:
-    """Write the trial of a difference: coefficient i moved."""
+@inner
+def _probe(z: FloatArray, i: int) -> Any:
+    """Write the trial of a difference, coefficient i moved; return how far."""
     for j in range(6):
         store(z, TRIAL + j, load(z, AT + j))
-    store(z, TRIAL + i, load(z, AT + i) + away * load(z, FREE + i))
+    at = load(z, AT + i)
+    away = where(at > 0.0, -1e-4, 1e-4) * margin(z, AT)
+    store(z, TRIAL + i, fma(away, load(z, FREE + i), at))
+    return away
 
 
-@compiled
+@inner
 def _bend(z: FloatArray, i: int, away: Any) -> None:
     """Write row i of the second derivatives, from the slopes at the trial and at the window."""
     for j in range(6):
@@ -141,7 +140,7 @@ def _bend(z: FloatArray, i: int, away: Any) -> None:
         store(z, BENT + 6 * i + j, where(both > 0.5, slope, 1.0 if i == j else 0.0))
 
 
-@compiled
+@inner
 def _replace_newton(z: FloatArray) -> None:
     """Put all second derivatives in the place of those of the residuals."""
     for i in range(6):
@@ -152,11 +151,16 @@ def _replace_newton(z: FloatArray) -> None:
         store(z, _KEPT_GAUSS + 7 * i, where(own > gauss, own, gauss))
 
 
-@compiled
-def _choose_step(z: FloatArray, damping: Any) -> Any:
+@inner
+def _choose_step(z: FloatArray, damping: Any, active: Any) -> Any:
     """Write the next step; return what a quadratic says that it gains, twice."""
-    _solve(z, _KEPT_GAUSS, damping, GAUSS_STEP)
-    convex = _solve(z, _KEPT_NEWTON, damping, STEP) > 1e-9
+    convex = active
+    for which in range(2):  # Newton's, and that of Gauss and Newton where a lane needs it
+        least = _solve(z, _KEPT_NEWTON + 36 * which, damping, STEP + 6 * which)
+        if which == 0:
+            convex = least > 1e-9
+            if not any_lane(active & ~convex):
+                break
     gain = spread(0.0)
     for i in range(6):
         step = where(convex, load(z, STEP + i), load(z, GAUSS_STEP + i))
@@ -167,58 +171,65 @@ def _choose_step(z: FloatArray, damping: Any) -> Any:
 
 @compiled
 def climb(
-    values: FloatArray,
-    starts: FloatArray,
+    table: FloatArray,
+    which: IntArray,
+    means: FloatArray,
+    given: FloatArray,
     most: int,
     exact: bool,
     z: FloatArray,
     data: FloatArray,
-    e: FloatArray,
+    residuals: FloatArray,
     u: FloatArray,
     w: FloatArray,
     out: FloatArray,
 ) -> None:
-    """Maximise the likelihood of every window of every group of lanes.
+    """Maximise the likelihood of the window of every job, eight jobs a group.
 
     Parameters
     ----------
-    values : ndarray of shape (8 G, n)
-        Values less their sample mean where a mean is estimated.
-    starts : ndarray of shape (G, 6, 8)
-        Coefficients to start from.
+    table : ndarray of shape (N, n)
+        Windows, zeros after their end.
+    which : ndarray of int, shape (8 G,)
+        Row of each job's window.
+    means : ndarray of shape (8 G,)
+        Taken off each window: its sample mean where a mean is estimated.
+    given : ndarray of shape (G, 14, 8)
+        Length, 1 where a mean is estimated, 1 where a coefficient is (6), start (6).
     most : int
-        Steps tried.
+        Steps tried; below zero, residuals at the start are all that is written.
     exact : bool
         Whether all second derivatives are taken: up to seven times the work.
-    z : ndarray of shape (G, rows, 8)
-        Scratch, whose rows of length, mean and free coefficients are set.
-    data, e, u, w
+    z : ndarray of shape (rows, 8)
         Scratch.
+    data, u, w
+        Scratch: (n, 2, 8), (n, 8) and (n, 8).
+    residuals : ndarray of shape (G, n, 8) or (1, n, 8)
+        Written where they are wanted, scratch otherwise.
     out : ndarray of shape (G, 11, 8)
         Coefficients (6), value, S, mu, steps taken, and what the next step is to gain.
     """
-    for group in range(len(z)):
-        own = z[group]
-        interleave(values, group, own, data)
+    for group in range(len(given)):
+        n_steps = interleave(table, which, means, given, group, z, data)
+        own, e = data[:n_steps], residuals[group % len(residuals)][:n_steps]
         for i in range(6):
-            store(own, TRIAL + i, load(starts, 6 * group + i))
+            store(z, AT + i, load(z, TRIAL + i))
+            for j in range(6):
+                store(z, BENT + 6 * i + j, 1.0 if i == j else 0.0)
         value, damping, left = spread(np.inf), spread(1e-4), spread(np.inf)
         least = mean = n_taken = spread(0.0)
         active = value > 0.0
-        for step in range(most + 1):
+        for step in range(max(most, 0) + 1):
             better = active
             away = spread(1.0)
             for probe in range(7 if exact else 1):
                 if probe > 0:
-                    if not any_lane(load(own, FREE + probe - 1) > 0.5):
-                        _bend(own, probe - 1, away)
+                    if not any_lane(load(z, FREE + probe - 1) > 0.5):
                         continue
-                    at = load(own, AT + probe - 1)
-                    away = where(at > 0.0, -1e-4, 1e-4) * margin(own, AT)
-                    _probe(own, probe - 1, away)
-                head = evaluate(data, own, TRIAL, e)
+                    away = _probe(z, probe - 1)
+                head = evaluate(own, z, TRIAL, e)
                 if probe == 0:
-                    found = load(own, VALUE)
+                    found = load(z, VALUE)
                     better = active & (found < value)
                     if step > 0:
                         n_taken = where(active, n_taken + 1.0, n_taken)
@@ -227,26 +238,28 @@ def climb(
                         damping = where(damping < 1e-10, 1e-10, damping)
                     else:
                         active = better
-                    if not any_lane(better):
+                    if not any_lane(better) and most >= 0:
                         break
-                differentiate(data, head, own, TRIAL, e, u, w)
+                differentiate(own, head, z, TRIAL, e, u, w)
                 if probe == 0:
                     value = where(better, found, value)
-                    least = where(better, load(own, SUM), least)
-                    mean = where(better, load(own, MEAN), mean)
-                    _accept(own, better)
+                    least = where(better, load(z, SUM), least)
+                    mean = where(better, load(z, MEAN), mean)
+                    _accept(z, better)
                 else:
-                    _bend(own, probe - 1, away)
+                    _bend(z, probe - 1, away)
+            if most < 0:
+                break
             if exact and any_lane(better):
-                _replace_newton(own)
-            gain = _choose_step(own, damping)
-            length = _shorten(own)
+                _replace_newton(z)
+            gain = _choose_step(z, damping, active)
+            length = _shorten(z, active)
             left = where(active, gain * length, left)
             active = active & (left >= TOLERANCE)
             if not any_lane(active):
                 break
         for i in range(6):
-            store(out, N_OUT * group + i, load(own, AT + i))
+            store(out, N_OUT * group + i, load(z, AT + i))
         store(out, N_OUT * group + 6, value)
         store(out, N_OUT * group + 7, least)
         store(out, N_OUT * group + 8, mean)

@@ -31,9 +31,19 @@ from typing import Any, cast
 
 import numpy as np
 
-from pmx_ray._typing import FloatArray
-from pmx_ray.kernels.compiling import compiled
-from pmx_ray.kernels.lanes import WIDTH, absolute, any_lane, load, log, spread, store, where
+from pmx_ray._typing import FloatArray, IntArray
+from pmx_ray.kernels.compiling import inner
+from pmx_ray.kernels.lanes import (
+    WIDTH,
+    absolute,
+    any_lane,
+    fma,
+    load,
+    log,
+    spread,
+    store,
+    where,
+)
 
 N_LAGS = 3
 """Highest p and q."""
@@ -64,25 +74,61 @@ ROWS = 394
 
 _ONE, _TWO, _THREE = row(1), row(2), row(3)
 PADDING = 16
-"""Sessions by which lengths are rounded up, and of zeros after every window. The compiler may cut a
-sum into several, one for each place in a run of up to so many terms; zeros that a longer neighbour
-brings add nothing to any of them only where whole runs are added."""
+"""Sessions by which lengths are rounded up, and of zeros after every window: those that a longer
+neighbour brings add nothing to any sum."""
+
+N_GIVEN = 14
+"""Rows given of every group: length, whether it has a mean, free coefficients, coefficients."""
+_BESIDE = row(8)  # those before the coefficients
 
 _BLOCK = PADDING  # sessions between two looks at whether an impulse response has died out
-_DEAD = 1e-13  # where it has, beside a first value of 1
+_DEAD = 1e-10  # where it has, beside a first value of 1: its square counts
 
 
-@compiled
-def interleave(values: FloatArray, group: int, z: FloatArray, data: FloatArray) -> Any:
-    """Write eight rows side by side, and beside each value 1 up to the end of its window."""
+def padded_length(length: int) -> int:
+    """Return the sessions that a window takes with its padding."""
+    return PADDING * ((length - 1) // PADDING + 2)
+
+
+_padded = inner(padded_length)
+
+
+@inner
+def interleave(
+    table: FloatArray,
+    which: IntArray,
+    means: FloatArray,
+    given: FloatArray,
+    group: int,
+    z: FloatArray,
+    data: FloatArray,
+) -> int:
+    """Write eight windows less their means side by side, and beside each value 1 up to its end.
+
+    Returns the sessions of the longest, rounded up and padded. What is given of each job, in rows
+    COUNT to FREE and TRIAL, goes to ``z``; shapes are those of ``climb``.
+    """
+    for i in range(_BESIDE):
+        store(z, COUNT + i, load(given, N_GIVEN * group + i))
+    for i in range(N_COEFFICIENTS):
+        store(z, TRIAL + i, load(given, N_GIVEN * group + _BESIDE + i))
+    longest = 1.0
     for lane in range(WIDTH):
-        row, count = values[WIDTH * group + lane], z[COUNT, lane]
-        for t in range(len(data)):
-            data[t, 0, lane] = row[t]
-            data[t, 1, lane] = 1.0 if t < count else 0.0
+        longest = max(longest, z[COUNT, lane])
+    n_steps = _padded(int(longest))
+    for lane in range(WIDTH):
+        window, mean = which[WIDTH * group + lane], means[WIDTH * group + lane]
+        for t in range(n_steps):
+            data[t, 0, lane] = table[window, t] - mean
+    count = load(z, COUNT)
+    for t in range(n_steps):
+        known = count > t
+        store(data, 2 * t, where(known, load(data, 2 * t), 0.0))
+        store(data, 2 * t + 1, where(known, 1.0, 0.0))
+    return n_steps
 
 
-@compiled
+@inner
 def reflections(a: Any, b: Any, c: Any) -> Any:
     """Return partial autocorrelations 1 to 3 of the autoregression (a, b, c)."""
     left = 1.0 / (1.0 - c * c)
@@ -90,7 +136,7 @@ def reflections(a: Any, b: Any, c: Any) -> Any:
     return (a + c * b) * left / (1.0 - k2), k2, c
 
 
-@compiled
+@inner
 def margin(z: FloatArray, at: int) -> Any:
     """Return the least of 1 - abs(k) over the partial autocorrelations k of both polynomials."""
     k1, k2, k3 = reflections(load(z, at), load(z, at + 1), load(z, at + 2))
@@ -103,37 +149,38 @@ def margin(z: FloatArray, at: int) -> Any:
     return where(ordered & (absolute(m2) < 1.0), 1.0 - most, -1.0)
 
 
-@compiled
+@inner
 def _run(data: FloatArray, z: FloatArray, at: int, e: FloatArray) -> Any:
     """Write the recursion from zeros to ``e``; return its sum of squares and its sum."""
     n_steps = len(data)
-    f1, f2, f3 = load(z, at), load(z, at + 1), load(z, at + 2)
-    t1, t2, t3 = load(z, at + 3), load(z, at + 4), load(z, at + 5)
+    f1, f2, f3 = -load(z, at), -load(z, at + 1), -load(z, at + 2)
+    t1, t2, t3 = -load(z, at + 3), -load(z, at + 4), -load(z, at + 5)
     y1 = y2 = y3 = e1 = e2 = e3 = squares = total = spread(0.0)
     for t in range(n_steps):
         y0 = load(data, 2 * t)
-        known = y0 - f1 * y1 - f2 * y2 - f3 * y3 - t2 * e2 - t3 * e3
-        e0 = (known - t1 * e1) * load(data, 2 * t + 1)
-        squares += e0 * e0
-        total += e0
+        known = fma(t2, e2, fma(t3, e3, fma(f1, y1, fma(f2, y2, fma(f3, y3, y0)))))
+        e0 = fma(t1, e1, known)
+        live = load(data, 2 * t + 1) * e0
+        squares = fma(live, e0, squares)
+        total += live
         store(e, t, e0)
         y3, y2, y1 = y2, y1, y0
         e3, e2, e1 = e2, e1, e0
     return squares, total
 
 
-@compiled
+@inner
 def _multiply(z: FloatArray, left: int, right: int, out: int, n: int) -> None:
     """Write the product of a matrix of three and one of three rows of n."""
     for i in range(3):
         for j in range(n):
             total = load(z, left + 3 * i) * load(z, right + j)
-            total += load(z, left + 3 * i + 1) * load(z, right + n + j)
-            total += load(z, left + 3 * i + 2) * load(z, right + 2 * n + j)
+            total = fma(load(z, left + 3 * i + 1), load(z, right + n + j), total)
+            total = fma(load(z, left + 3 * i + 2), load(z, right + 2 * n + j), total)
             store(z, out + n * i + j, total)
 
 
-@compiled
+@inner
 def _dot(z: FloatArray, left: int, right: int, stride: int) -> Any:
     """Return the sum of products of three rows, ``stride`` apart."""
     total = load(z, left) * load(z, right)
@@ -141,7 +188,7 @@ def _dot(z: FloatArray, left: int, right: int, stride: int) -> Any:
     return total + load(z, left + 2 * stride) * load(z, right + 2 * stride)
 
 
-@compiled
+@inner
 def _set_symmetric(
     z: FloatArray, out: int, a00: Any, a01: Any, a02: Any, a11: Any, a12: Any, a22: Any
 ) -> None:
@@ -156,14 +203,14 @@ def _set_symmetric(
     store(z, out + 8, a22)
 
 
-@compiled
+@inner
 def _respond(data: FloatArray, z: FloatArray, at: int, e: FloatArray) -> int:
     """Write X'X, X'e0 and X'1; return how many sessions the longest response of the group lives.
 
     A response that has died out is set to zero and adds exact zeros from there on.
     """
     n_steps = len(data)
-    t1, t2, t3 = load(z, at + 3), load(z, at + 4), load(z, at + 5)
+    t1, t2, t3 = -load(z, at + 3), -load(z, at + 4), -load(z, at + 5)
     h0 = spread(1.0)
     h1 = h2 = g00 = g01 = g02 = g11 = g12 = g22 = spread(0.0)
     b0 = b1 = b2 = x0 = x1 = x2 = spread(0.0)
@@ -177,19 +224,13 @@ def _respond(data: FloatArray, z: FloatArray, at: int, e: FloatArray) -> int:
         for t in range(head, stop):
             live, e0 = load(data, 2 * t + 1), load(e, t)
             l0, l1, l2 = h0 * live, h1 * live, h2 * live
-            g00 += l0 * h0
-            g01 += l0 * h1
-            g02 += l0 * h2
-            g11 += l1 * h1
-            g12 += l1 * h2
-            g22 += l2 * h2
-            b0 += h0 * e0
-            b1 += h1 * e0
-            b2 += h2 * e0
+            g00, g01, g02 = fma(l0, h0, g00), fma(l0, h1, g01), fma(l0, h2, g02)
+            g11, g12, g22 = fma(l1, h1, g11), fma(l1, h2, g12), fma(l2, h2, g22)
+            b0, b1, b2 = fma(l0, e0, b0), fma(l1, e0, b1), fma(l2, e0, b2)
             x0 += l0
             x1 += l1
             x2 += l2
-            h0, h1, h2 = -(t1 * h0 + t2 * h1 + t3 * h2), h0, h1
+            h0, h1, h2 = fma(t1, h0, fma(t2, h1, t3 * h2)), h0, h1
         head = stop
     _set_symmetric(z, G, g00, g01, g02, g11, g12, g22)
     store(z, SIDES, b0)
@@ -201,7 +242,7 @@ def _respond(data: FloatArray, z: FloatArray, at: int, e: FloatArray) -> int:
     return head
 
 
-@compiled
+@inner
 def _invert(z: FloatArray, at: int) -> Any:
     """Write W, the inverse of C^-1 + M G M, from that of M G M in PRODUCT; return log det."""
     f1, f2, f3 = load(z, at), load(z, at + 1), load(z, at + 2)
@@ -236,7 +277,7 @@ def _invert(z: FloatArray, at: int) -> Any:
     return log(a00 * p2 * p3 / (d1 * d2 * d2 * d3 * d3 * d3))  # det C^-1 below the line
 
 
-@compiled
+@inner
 def evaluate(data: FloatArray, z: FloatArray, at: int, e: FloatArray) -> int:
     """Write the likelihood at the coefficients of row ``at``, and what its derivatives need.
 
@@ -285,40 +326,41 @@ def evaluate(data: FloatArray, z: FloatArray, at: int, e: FloatArray) -> int:
     return head
 
 
-@compiled
+@inner
 def correct(data: FloatArray, head: int, z: FloatArray, at: int, e: FloatArray) -> Any:
     """Turn the recursion from zeros into residuals, but for the shift of the mean.
 
     Returns the derivative of log det with respect to theta through X'X alone.
     """
-    t1, t2, t3 = load(z, at + 3), load(z, at + 4), load(z, at + 5)
-    s0, s1, s2 = load(z, START), load(z, START + 1), load(z, START + 2)
+    t1, t2, t3 = -load(z, at + 3), -load(z, at + 4), -load(z, at + 5)
+    s0, s1, s2 = -load(z, START), -load(z, START + 1), -load(z, START + 2)
     _multiply(z, M, W, PRODUCT, _THREE)
     _multiply(z, PRODUCT, M, MWM, _THREE)
     n00, n01, n02 = load(z, MWM), load(z, MWM + 1), load(z, MWM + 2)
     n11, n12, n22 = load(z, MWM + 4), load(z, MWM + 5), load(z, MWM + 8)
     h0 = spread(1.0)
     h1 = h2 = g1 = g2 = g3 = g4 = g5 = slope1 = slope2 = slope3 = spread(0.0)
-    for t in range(head):
-        if t % _BLOCK == 0:
-            alive = (absolute(h0) > _DEAD) | (absolute(h1) > _DEAD) | (absolute(h2) > _DEAD)
-            h0, h1, h2 = where(alive, h0, 0.0), where(alive, h1, 0.0), where(alive, h2, 0.0)
-            g1, g2, g3 = where(alive, g1, 0.0), where(alive, g2, 0.0), where(alive, g3, 0.0)
-            g4, g5 = where(alive, g4, 0.0), where(alive, g5, 0.0)
-        store(e, t, load(e, t) - h0 * s0 - h1 * s1 - h2 * s2)
-        live = load(data, 2 * t + 1)
-        x0 = (n00 * h0 + n01 * h1 + n02 * h2) * live
-        x1 = (n01 * h0 + n11 * h1 + n12 * h2) * live
-        x2 = (n02 * h0 + n12 * h1 + n22 * h2) * live
-        slope1 -= x0 * g1 + x1 * g2 + x2 * g3
-        slope2 -= x0 * g2 + x1 * g3 + x2 * g4
-        slope3 -= x0 * g3 + x1 * g4 + x2 * g5
-        g1, g2, g3, g4, g5 = h0 - t1 * g1 - t2 * g2 - t3 * g3, g1, g2, g3, g4
-        h0, h1, h2 = -(t1 * h0 + t2 * h1 + t3 * h2), h0, h1
-    return 2.0 * slope1, 2.0 * slope2, 2.0 * slope3
+    for first in range(0, head, _BLOCK):
+        alive = (absolute(h0) > _DEAD) | (absolute(h1) > _DEAD) | (absolute(h2) > _DEAD)
+        h0, h1, h2 = where(alive, h0, 0.0), where(alive, h1, 0.0), where(alive, h2, 0.0)
+        g1, g2, g3 = where(alive, g1, 0.0), where(alive, g2, 0.0), where(alive, g3, 0.0)
+        g4, g5 = where(alive, g4, 0.0), where(alive, g5, 0.0)
+        for t in range(first, min(first + _BLOCK, head)):
+            live = load(data, 2 * t + 1)
+            store(e, t, fma(h0, s0, fma(h1, s1, fma(h2, s2, load(e, t)))))
+            x0 = fma(n00, h0, fma(n01, h1, n02 * h2)) * live
+            x1 = fma(n01, h0, fma(n11, h1, n12 * h2)) * live
+            x2 = fma(n02, h0, fma(n12, h1, n22 * h2)) * live
+            slope1 = fma(x0, g1, fma(x1, g2, fma(x2, g3, slope1)))
+            slope2 = fma(x0, g2, fma(x1, g3, fma(x2, g4, slope2)))
+            slope3 = fma(x0, g3, fma(x1, g4, fma(x2, g5, slope3)))
+            g0 = fma(t1, g1, fma(t2, g2, fma(t3, g3, h0)))
+            g1, g2, g3, g4, g5 = g0, g1, g2, g3, g4
+            h0, h1, h2 = fma(t1, h0, fma(t2, h1, t3 * h2)), h0, h1
+    return -2.0 * slope1, -2.0 * slope2, -2.0 * slope3
 
 
-@compiled
+@inner
 def _first_order(
     data: FloatArray, z: FloatArray, at: int, e: FloatArray, u: FloatArray, w: FloatArray
 ) -> None:
@@ -326,7 +368,7 @@ def _first_order(
 
     Sums leave out how lags differ at the ends of the window: they steer, the slopes decide.
     """
-    t1, t2, t3 = load(z, at + 3), load(z, at + 4), load(z, at + 5)
+    t1, t2, t3 = -load(z, at + 3), -load(z, at + 4), -load(z, at + 5)
     mu, shift = load(z, MEAN), load(z, SHIFT)
     u1 = u2 = u3 = w1 = w2 = w3 = spread(0.0)
     uu0 = uu1 = uu2 = ww0 = ww1 = ww2 = spread(0.0)
@@ -335,30 +377,21 @@ def _first_order(
     for t in range(len(data)):
         live = load(data, 2 * t + 1)
         e0 = (load(e, t) - shift) * live
-        eu1 -= e0 * u1
-        eu2 -= e0 * u2
-        eu3 -= e0 * u3
-        ew1 -= e0 * w1
-        ew2 -= e0 * w2
-        ew3 -= e0 * w3
-        u0 = (load(data, 2 * t) - mu - t2 * u2 - t3 * u3 - t1 * u1) * live
-        w0 = (e0 - t2 * w2 - t3 * w3 - t1 * w1) * live
+        eu1, eu2, eu3 = fma(e0, u1, eu1), fma(e0, u2, eu2), fma(e0, u3, eu3)
+        ew1, ew2, ew3 = fma(e0, w1, ew1), fma(e0, w2, ew2), fma(e0, w3, ew3)
+        u0 = fma(t1, u1, fma(t2, u2, fma(t3, u3, load(data, 2 * t) - mu)))
+        w0 = fma(t1, w1, fma(t2, w2, fma(t3, w3, e0)))
+        ul, wl = u0 * live, w0 * live  # u and w themselves go on after the end: a shorter chain
         store(e, t, e0)
-        store(u, t, u0)
-        store(w, t, w0)
-        uu0 += u0 * u0
-        uu1 += u0 * u1
-        uu2 += u0 * u2
-        ww0 += w0 * w0
-        ww1 += w0 * w1
-        ww2 += w0 * w2
-        same += u0 * w0
-        lag1 += u0 * w1
-        lag2 += u0 * w2
-        lead1 += u1 * w0
-        lead2 += u2 * w0
+        store(u, t, ul)
+        store(w, t, wl)
+        uu0, uu1, uu2 = fma(ul, u0, uu0), fma(ul, u1, uu1), fma(ul, u2, uu2)
+        ww0, ww1, ww2 = fma(wl, w0, ww0), fma(wl, w1, ww1), fma(wl, w2, ww2)
+        same, lag1, lag2 = fma(ul, w0, same), fma(ul, w1, lag1), fma(ul, w2, lag2)
+        lead1, lead2 = fma(wl, u1, lead1), fma(wl, u2, lead2)
         u3, u2, u1 = u2, u1, u0
         w3, w2, w1 = w2, w1, w0
+    eu1, eu2, eu3, ew1, ew2, ew3 = -eu1, -eu2, -eu3, -ew1, -ew2, -ew3
     store(z, SLOPE, eu1)
     store(z, SLOPE + 1, eu2)
     store(z, SLOPE + 2, eu3)
@@ -379,26 +412,20 @@ def _first_order(
     store(z, SUMS + 10, ww2)
 
 
-@compiled
+@inner
 def _second_order(z: FloatArray, at: int, e: FloatArray, u: FloatArray, w: FloatArray) -> None:
     """Write the sums of residuals times their second derivatives, by lag 2 to 6."""
-    t1, t2, t3 = load(z, at + 3), load(z, at + 4), load(z, at + 5)
+    t1, t2, t3 = -load(z, at + 3), -load(z, at + 4), -load(z, at + 5)
     a1 = a2 = a3 = a4 = a5 = a6 = b1 = b2 = b3 = b4 = b5 = b6 = spread(0.0)
     ea2 = ea3 = ea4 = ea5 = ea6 = eb2 = eb3 = eb4 = eb5 = eb6 = spread(0.0)
     for t in range(len(e)):
         e0 = load(e, t)
-        ea2 += e0 * a2
-        ea3 += e0 * a3
-        ea4 += e0 * a4
-        ea5 += e0 * a5
-        ea6 += e0 * a6
-        eb2 += e0 * b2
-        eb3 += e0 * b3
-        eb4 += e0 * b4
-        eb5 += e0 * b5
-        eb6 += e0 * b6
-        a0 = load(u, t) - t2 * a2 - t3 * a3 - t1 * a1
-        b0 = load(w, t) - t2 * b2 - t3 * b3 - t1 * b1
+        ea2, ea3, ea4 = fma(e0, a2, ea2), fma(e0, a3, ea3), fma(e0, a4, ea4)
+        ea5, ea6 = fma(e0, a5, ea5), fma(e0, a6, ea6)
+        eb2, eb3, eb4 = fma(e0, b2, eb2), fma(e0, b3, eb3), fma(e0, b4, eb4)
+        eb5, eb6 = fma(e0, b5, eb5), fma(e0, b6, eb6)
+        a0 = fma(t1, a1, fma(t2, a2, fma(t3, a3, load(u, t))))
+        b0 = fma(t1, b1, fma(t2, b2, fma(t3, b3, load(w, t))))
         a6, a5, a4, a3, a2, a1 = a5, a4, a3, a2, a1, a0
         b6, b5, b4, b3, b2, b1 = b5, b4, b3, b2, b1, b0
     store(z, SUMS + 11, ea2)
@@ -413,7 +440,7 @@ def _second_order(z: FloatArray, at: int, e: FloatArray, u: FloatArray, w: Float
     store(z, SUMS + 20, eb6)
 
 
-@compiled
+@inner
 def _set_pair(z: FloatArray, i: int, j: int, product: Any, bend: Any) -> None:
     """Write one entry of both matrices, without the coefficients that stay at zero."""
     both = load(z, FREE + i) * load(z, FREE + j)
@@ -422,7 +449,7 @@ def _set_pair(z: FloatArray, i: int, j: int, product: Any, bend: Any) -> None:
     store(z, NEWTON + 6 * i + j, (product + bend) * both + fixed)
 
 
-@compiled
+@inner
 def _through(z: FloatArray, weight: Any) -> None:
     """Write how -2 log L moves with M, entry and mirrored entry, and with C^-1."""
     for i in range(3):
@@ -435,7 +462,7 @@ def _through(z: FloatArray, weight: Any) -> None:
             store(z, THROUGH + 9 + 3 * i + j, own)
 
 
-@compiled
+@inner
 def differentiate(
     data: FloatArray,
     head: int,

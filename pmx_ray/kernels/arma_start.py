@@ -14,16 +14,13 @@ import numpy as np
 from pmx_ray._typing import BoolArray, FloatArray, IntArray
 from pmx_ray.kernels.arma_likelihood import (
     N_COEFFICIENTS,
+    N_GIVEN,
     N_LAGS,
     PADDING,
-    SHIFT,
-    TRIAL,
-    correct,
-    evaluate,
     interleave,
 )
 from pmx_ray.kernels.compiling import compiled
-from pmx_ray.kernels.lanes import load, spread, store, where
+from pmx_ray.kernels.lanes import fma, load, spread, store, where
 
 N_LONG = 12
 """Lags of the long autoregression that Hannan and Rissanen's residuals are from."""
@@ -48,18 +45,31 @@ WAVES = np.array(
 
 
 @compiled
-def autocovariances(values: FloatArray, z: FloatArray, data: FloatArray, out: FloatArray) -> None:
+def autocovariances(
+    table: FloatArray,
+    which: IntArray,
+    means: FloatArray,
+    given: FloatArray,
+    z: FloatArray,
+    data: FloatArray,
+    out: FloatArray,
+) -> None:
     """Write sums of products at lag 0 to 15 of every group, (G, 16, 8); see ``climb``."""
-    for group in range(len(z)):
-        interleave(values, group, z[group], data)
-        for lag in range(0, N_AUTO, 2):
-            even = odd = spread(0.0)
-            for t in range(len(data) - PADDING):
-                here = load(data, 2 * t)
-                even += here * load(data, 2 * (t + lag))
-                odd += here * load(data, 2 * (t + lag + 1))
-            store(out, N_AUTO * group + lag, even)
-            store(out, N_AUTO * group + lag + 1, odd)
+    for group in range(len(given)):
+        n_steps = interleave(table, which, means, given, group, z, data)
+        for lag in range(0, N_AUTO, 4):
+            a = b = c = d = spread(0.0)
+            for t in range(n_steps - PADDING):
+                here, there = load(data, 2 * t), 2 * (t + lag)
+                a = fma(here, load(data, there), a)
+                b = fma(here, load(data, there + 2), b)
+                c = fma(here, load(data, there + 4), c)
+                d = fma(here, load(data, there + 6), d)
+            at = N_AUTO * group + lag
+            store(out, at, a)
+            store(out, at + 1, b)
+            store(out, at + 2, c)
+            store(out, at + 3, d)
 
 
 def hannan_rissanen(auto: FloatArray, free: FloatArray) -> FloatArray:
@@ -143,13 +153,10 @@ def drawn_inside(coefficients: FloatArray, within: BoolArray, radius: float) -> 
 
 @compiled
 def scan(
-    values: FloatArray,
-    base: FloatArray,
+    residuals: FloatArray,
+    given: FloatArray,
     factors: FloatArray,
     n_roots: int,
-    z: FloatArray,
-    data: FloatArray,
-    e: FloatArray,
     out: FloatArray,
 ) -> None:
     """Find the pair of nearly cancelling factors whose addition promises the most.
@@ -160,10 +167,10 @@ def scan(
 
     Parameters
     ----------
-    values, z, data, e
+    residuals : ndarray of shape (G, n, 8)
+        e, zeros after the end of a window.
+    given
         As in ``climb``.
-    base : ndarray of shape (G, 6, 8)
-        Coefficients of the smaller model.
     factors : ndarray of shape (K, 2)
         b1 and b2 tried.
     n_roots : int
@@ -171,27 +178,19 @@ def scan(
     out : ndarray of shape (G, 4, 8)
         a1, a2, b1, b2.
     """
-    n_steps = len(data)
-    for group in range(len(z)):
-        own = z[group]
-        interleave(values, group, own, data)
-        for i in range(6):
-            store(own, TRIAL + i, load(base, 6 * group + i))
-        head = evaluate(data, own, TRIAL, e)
-        correct(data, head, own, TRIAL, e)
-        shift, most = load(own, SHIFT), spread(-1.0)
+    n_steps = residuals.shape[1]
+    for group in range(len(given)):
+        count, most = load(given, N_GIVEN * group), spread(-1.0)
         for k in range(len(factors)):
             b1, b2 = factors[k, 0], factors[k, 1]
             v1 = v2 = x1 = x2 = product = spread(0.0)
             square = spread(1e-300)
             for t in range(n_steps):
-                live = load(data, 2 * t + 1)
-                e0 = (load(e, t) - shift) * live
-                x1 += e0 * v1
-                x2 += e0 * v2
-                square += v1 * v1
-                product += v1 * v2
-                v1, v2 = (e0 + b2 * v2 + b1 * v1) * live, v1
+                e0 = load(residuals, n_steps * group + t)
+                x1, x2 = fma(e0, v1, x1), fma(e0, v2, x2)
+                live = where(count > t - 1, v1, 0.0)
+                square, product = fma(live, v1, square), fma(live, v2, product)
+                v1, v2 = fma(b1, v1, fma(b2, v2, e0)), v1
             d1, d2 = x1 / square, spread(0.0)
             if n_roots == 2:
                 left = 1.0 / (square * square - product * product)

@@ -17,7 +17,8 @@ from typing import Any
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
+from numba.core.typing.templates import AbstractTemplate, infer_global, signature
+from numba.extending import intrinsic, lower_builtin, models, register_model
 from numba.np.arrayobj import make_array
 
 WIDTH = 8
@@ -84,15 +85,28 @@ def _pairs() -> Iterator[tuple[type, type]]:
     yield types.Number, LanesType
 
 
+def _declare(function: Callable[..., Any], resolve: Callable[..., Any]) -> None:
+    """Tell the compiler the type of ``function`` of lanes: what ``resolve`` says, None for none.
+
+    What is declared for the processor is tried before all that numba knows of an operator. Trying
+    that first, for every sum in a kernel, took a quarter of the time of compiling it.
+    """
+
+    def generic(_template: Any, args: Any, kws: Any) -> Any:
+        found = None if kws else resolve(*args)
+        return None if found is None else signature(found, *args)
+
+    members = {"key": function, "generic": generic, "metadata": {"target": "cpu"}}
+    template = type(f"Lanes_{function.__name__}", (AbstractTemplate,), members)
+    infer_global(function, types.Function(template))
+
+
 def _binary(function: Callable[..., Any], result: Any, emit: Callable[..., Any]) -> None:
     """Teach the compiler ``function`` of two lanes, or of lanes and a number."""
 
-    def resolve(_context: Any) -> Callable[[Any, Any], Any]:
-        def of(left: Any, right: Any) -> Any:
-            known = any(isinstance(left, a) and isinstance(right, b) for a, b in _pairs())
-            return result if known else None
-
-        return of
+    def resolve(left: Any, right: Any) -> Any:
+        known = any(isinstance(left, a) and isinstance(right, b) for a, b in _pairs())
+        return result if known else None
 
     def lower(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         left, right = (
@@ -101,7 +115,7 @@ def _binary(function: Callable[..., Any], result: Any, emit: Callable[..., Any])
         )
         return emit(builder, left, right)
 
-    type_callable(function)(resolve)
+    _declare(function, resolve)
     for left, right in _pairs():
         lower_builtin(function, left, right)(lower)
 
@@ -123,13 +137,13 @@ for _name, _symbol in (("lt", "<"), ("le", "<="), ("gt", ">"), ("ge", ">=")):
 
 
 def _unary(function: Callable[..., Any], kind: type, result: Any, emit: Callable[..., Any]) -> None:
-    def resolve(_context: Any) -> Callable[[Any], Any]:
-        return lambda value: result if isinstance(value, kind) else None
+    def resolve(value: Any) -> Any:
+        return result if isinstance(value, kind) else None
 
     def lower(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         return emit(builder, args[0])
 
-    type_callable(function)(resolve)
+    _declare(function, resolve)
     lower_builtin(function, kind)(lower)
 
 
@@ -148,17 +162,14 @@ _unary(
 
 
 def _logical(function: Callable[..., Any], name: str) -> None:
-    def resolve(_context: Any) -> Callable[[Any, Any], Any]:
-        def of(left: Any, right: Any) -> Any:
-            both = isinstance(left, MaskType) and isinstance(right, MaskType)
-            return _mask if both else None
-
-        return of
+    def resolve(left: Any, right: Any) -> Any:
+        both = isinstance(left, MaskType) and isinstance(right, MaskType)
+        return _mask if both else None
 
     def lower(_context: Any, builder: Any, _signature: Any, args: Any) -> Any:
         return getattr(builder, name)(*args)
 
-    type_callable(function)(resolve)
+    _declare(function, resolve)
     lower_builtin(function, MaskType, MaskType)(lower)
 
 

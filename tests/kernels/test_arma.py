@@ -12,6 +12,8 @@ from statsmodels.tsa.statespace.sarimax import SARIMAX
 
 from pmx_ray.kernels import arma_likelihood as lik
 from pmx_ray.kernels.arma import Jobs, fit_arma, last_residuals, roots_within
+from pmx_ray.kernels.arma_climb import climb
+from pmx_ray.kernels.arma_likelihood import padded_length
 from pmx_ray.kernels.arma_plain import loglikelihood
 from pmx_ray.kernels.arma_start import hannan_rissanen, with_factor
 
@@ -42,22 +44,21 @@ def jobs(p, q, n_windows=1, *, constant=False):
 def evaluated(window, ar, ma, *, constant=False):
     """Return log-likelihood, mean, slopes and residuals from the compiled pass, in lane 3."""
     n, lane = len(window), 3
-    data = np.zeros((n + 5, 2, 8))  # other lanes are longer
-    data[:, 0] = np.random.default_rng(1).normal(size=(n + 5, 8))
-    data[:, 1] = 1.0
-    data[:, :, lane] = 0.0
-    data[:n, 0, lane], data[:n, 1, lane] = window, 1.0
-    z = np.zeros((lik.ROWS, 8))
-    z[lik.COUNT], z[lik.FREE : lik.FREE + 6] = n + 5, 1.0
-    z[lik.COUNT, lane], z[lik.CONSTANT] = n, float(constant)
-    z[lik.TRIAL : lik.TRIAL + 6] = np.r_[ar, ma][:, None]
-    e, u, w = (np.empty((n + 5, 8)) for _ in range(3))
-    head = lik.evaluate(data, z, lik.TRIAL, e)
-    lik.differentiate(data, head, z, lik.TRIAL, e, u, w)
-    value = z[lik.VALUE, lane]
-    loglik = -0.5 * (value + n * (np.log(2 * np.pi / n) + 1))
+    table = np.zeros((8, padded_length(n + 5)))  # other lanes are longer
+    table[:, : n + 5] = np.random.default_rng(1).normal(size=(8, n + 5))
+    table[lane] = 0.0
+    table[lane, :n] = window
+    given = np.ones((1, lik.N_GIVEN, 8))
+    given[0, 0], given[0, 1] = n + 5, float(constant)
+    given[0, 0, lane], given[0, 8:] = n, np.r_[ar, ma][:, None]
+    z, e = np.zeros((lik.ROWS, 8)), np.zeros((1, table.shape[1], 8))
+    scratch = [np.empty((table.shape[1], *rest)) for rest in ((2, 8), (8,), (8,))]
+    out = np.empty((1, 11, 8))
+    where = table, np.arange(8), np.zeros(8), given
+    climb(*where, 0, False, z, scratch[0], e, *scratch[1:], out)
+    loglik = -0.5 * (out[0, 6, lane] + n * (np.log(2 * np.pi / n) + 1))
     slopes = z[lik.SLOPE : lik.SLOPE + 6, lane].copy()
-    return loglik, z[lik.MEAN, lane], slopes, e[:n, lane]
+    return loglik, out[0, 8, lane], slopes, e[0, :n, lane]
 
 
 partials = st.lists(st.floats(-0.95, 0.95), min_size=3, max_size=3)
