@@ -43,8 +43,9 @@ FIRST_DAMPING, MOST_DAMPING, FACTORISATIONS = 1e-3, 1e8, 12
 ON_FACE = 1e-10
 """Slack of a persistence that is as large as can be."""
 
-SAME, BEHIND, HOPE = 0.05, 2.0, 7.0  # two points of one maximum; how often a promise may come true
-"""Coefficients apart of one maximum; how often a promise may come true."""
+SAME, BEHIND, HOPE = 0.02, 1.0, 10.0
+"""A search is at the known maximum where its coefficients are so near and its likelihood so little
+behind; a promised gain may come true so often over."""
 
 NOWHERE = -1e300
 """Below any log-likelihood."""
