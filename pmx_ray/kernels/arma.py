@@ -138,10 +138,10 @@ class _Table:
 
     values: FloatArray  # (W + 1, n), zeros after an end, and a window of zeros for idle lanes
     lengths: IntArray  # (W,)
-    centres: FloatArray  # sample means, (W,)
+    centres: FloatArray  # sample means where wanted, (W,)
 
     @classmethod
-    def of(cls, windows: Sequence[FloatArray]) -> "_Table":
+    def of(cls, windows: Sequence[FloatArray], centred: BoolArray) -> "_Table":
         lengths = np.array([len(one) for one in windows])
         longest = int(lengths.max())
         values = np.zeros((len(windows) + 1, padded_length(longest)))
@@ -150,8 +150,10 @@ class _Table:
         else:
             for row, one in zip(values, windows, strict=False):
                 row[: len(one)] = one
-        centres = np.array([np.add.reduce(one) for one in windows]) / lengths
-        return cls(values, lengths, centres)
+        sums = [
+            np.add.reduce(one) if mean else 0.0 for one, mean in zip(windows, centred, strict=True)
+        ]
+        return cls(values, lengths, np.array(sums) / lengths)
 
     def batch(self, jobs: Jobs, coefficients: FloatArray) -> "_Batch":
         """Return the jobs with coefficients, (J, 6), that they start from or are held at."""
@@ -215,13 +217,6 @@ class _Batch:
             most, exact, *scratch, residuals, *lags, out,
         )  # fmt: skip
 
-    def autocovariances(self) -> FloatArray:
-        """Return sums of products by lag, (J, 16)."""
-        out = self.out(N_AUTO)
-        scratch = np.zeros((ROWS, WIDTH)), np.empty((self.table.shape[1], 2, WIDTH))
-        autocovariances(self.table, self.which, self.means, self.given, *scratch, out)
-        return self.by_job(out)
-
 
 def fit_arma(windows: Sequence[FloatArray], jobs: Jobs) -> ArmaFits:
     """Fit every job by exact maximum likelihood.
@@ -238,7 +233,9 @@ def fit_arma(windows: Sequence[FloatArray], jobs: Jobs) -> ArmaFits:
         What is fitted to which window.
     """
     used, window = np.unique(jobs.window, return_inverse=True)
-    table = _Table.of([windows[one] for one in used.tolist()])
+    centred = np.zeros(len(used), np.bool_)
+    centred[window[jobs.constant]] = True
+    table = _Table.of([windows[one] for one in used.tolist()], centred)
     asked = _keys(Jobs(window, jobs.p, jobs.q, jobs.constant))
     # Starts are read off the smaller models, each of which is fitted once.
     fewer = np.where(jobs.p == jobs.q, np.maximum(jobs.p - 1, 0), np.minimum(jobs.p, jobs.q))
@@ -358,7 +355,13 @@ def _plain_starts(table: _Table, jobs: Jobs) -> FloatArray:
     """Return Hannan and Rissanen's start of each job, (J, 6), from each window read once."""
     once, which = np.unique(_keys(jobs) // 16, return_inverse=True)
     alone = _of_keys(16 * once)
-    auto = table.batch(alone, np.zeros((len(once), N_COEFFICIENTS))).autocovariances()
+    auto = np.empty((len(once), N_AUTO))
+    for first in range(0, len(once), _CHUNK):
+        part = np.arange(first, min(first + _CHUNK, len(once)))
+        batch = table.batch(alone.of(part), np.zeros((len(part), N_COEFFICIENTS)))
+        out = batch.out(N_AUTO)
+        autocovariances(batch.residuals(), out)  # without coefficients, the values less their mean
+        auto[part] = batch.by_job(out)
     return hannan_rissanen(auto[which], _free(jobs))
 
 
@@ -442,8 +445,8 @@ def last_residuals(
     found = np.empty((len(windows), N_LAGS))
     for first in range(0, len(windows), _CHUNK):
         part = slice(first, first + _CHUNK)
-        table = _Table.of(windows[part])
-        n_jobs = len(table.lengths)
+        n_jobs = len(windows[part])
+        table = _Table.of(windows[part], np.zeros(n_jobs, np.bool_))
         rows = np.zeros((n_jobs, N_GIVEN))
         rows[:, 0], rows[:, -N_COEFFICIENTS:] = table.lengths, np.hstack([ar[part], ma[part]])
         job = np.arange(n_jobs)

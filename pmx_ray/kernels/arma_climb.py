@@ -219,7 +219,7 @@ def climb(
         value, damping, left = spread(np.inf), spread(1e-4), spread(np.inf)
         least = mean = n_taken = spread(0.0)
         active = value > 0.0
-        for step in range(max(most, 0) + 1):
+        for step in range((most if most > 0 else 0) + 1):
             better = active
             away = spread(1.0)
             for probe in range(7 if exact else 1):

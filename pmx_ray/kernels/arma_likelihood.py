@@ -114,7 +114,7 @@ def interleave(
         store(z, TRIAL + i, load(given, N_GIVEN * group + _BESIDE + i))
     longest = 1.0
     for lane in range(WIDTH):
-        longest = max(longest, z[COUNT, lane])
+        longest = z[COUNT, lane] if z[COUNT, lane] > longest else longest
     n_steps = _padded(int(longest))
     for lane in range(WIDTH):
         window, mean = which[WIDTH * group + lane], means[WIDTH * group + lane]
@@ -220,7 +220,7 @@ def _respond(data: FloatArray, z: FloatArray, at: int, e: FloatArray) -> int:
         if not any_lane(alive):
             break
         h0, h1, h2 = where(alive, h0, 0.0), where(alive, h1, 0.0), where(alive, h2, 0.0)
-        stop = min(head + _BLOCK, n_steps)
+        stop = head + _BLOCK  # the sessions are whole blocks
         for t in range(head, stop):
             live, e0 = load(data, 2 * t + 1), load(e, t)
             l0, l1, l2 = h0 * live, h1 * live, h2 * live
@@ -345,7 +345,7 @@ def correct(data: FloatArray, head: int, z: FloatArray, at: int, e: FloatArray) 
         h0, h1, h2 = where(alive, h0, 0.0), where(alive, h1, 0.0), where(alive, h2, 0.0)
         g1, g2, g3 = where(alive, g1, 0.0), where(alive, g2, 0.0), where(alive, g3, 0.0)
         g4, g5 = where(alive, g4, 0.0), where(alive, g5, 0.0)
-        for t in range(first, min(first + _BLOCK, head)):
+        for t in range(first, first + _BLOCK):
             live = load(data, 2 * t + 1)
             store(e, t, fma(h0, s0, fma(h1, s1, fma(h2, s2, load(e, t)))))
             x0 = fma(n00, h0, fma(n01, h1, n02 * h2)) * live
@@ -355,7 +355,8 @@ def correct(data: FloatArray, head: int, z: FloatArray, at: int, e: FloatArray) 
             slope2 = fma(x0, g2, fma(x1, g3, fma(x2, g4, slope2)))
             slope3 = fma(x0, g3, fma(x1, g4, fma(x2, g5, slope3)))
             g0 = fma(t1, g1, fma(t2, g2, fma(t3, g3, h0)))
-            g1, g2, g3, g4, g5 = g0, g1, g2, g3, g4
+            g5, g4, g3 = g4, g3, g2
+            g2, g1 = g1, g0
             h0, h1, h2 = fma(t1, h0, fma(t2, h1, t3 * h2)), h0, h1
     return -2.0 * slope1, -2.0 * slope2, -2.0 * slope3
 
@@ -391,13 +392,12 @@ def _first_order(
         lead1, lead2 = fma(wl, u1, lead1), fma(wl, u2, lead2)
         u3, u2, u1 = u2, u1, u0
         w3, w2, w1 = w2, w1, w0
-    eu1, eu2, eu3, ew1, ew2, ew3 = -eu1, -eu2, -eu3, -ew1, -ew2, -ew3
-    store(z, SLOPE, eu1)
-    store(z, SLOPE + 1, eu2)
-    store(z, SLOPE + 2, eu3)
-    store(z, SLOPE + 3, ew1)
-    store(z, SLOPE + 4, ew2)
-    store(z, SLOPE + 5, ew3)
+    store(z, SLOPE, -eu1)
+    store(z, SLOPE + 1, -eu2)
+    store(z, SLOPE + 2, -eu3)
+    store(z, SLOPE + 3, -ew1)
+    store(z, SLOPE + 4, -ew2)
+    store(z, SLOPE + 5, -ew3)
     # u(t-i) w(t-j) sums to u(t) w(t-(j-i)); row of j - i from -2 to 2
     store(z, SUMS, lead2)
     store(z, SUMS + 1, lead1)
@@ -426,8 +426,10 @@ def _second_order(z: FloatArray, at: int, e: FloatArray, u: FloatArray, w: Float
         eb5, eb6 = fma(e0, b5, eb5), fma(e0, b6, eb6)
         a0 = fma(t1, a1, fma(t2, a2, fma(t3, a3, load(u, t))))
         b0 = fma(t1, b1, fma(t2, b2, fma(t3, b3, load(w, t))))
-        a6, a5, a4, a3, a2, a1 = a5, a4, a3, a2, a1, a0
-        b6, b5, b4, b3, b2, b1 = b5, b4, b3, b2, b1, b0
+        a6, a5, a4 = a5, a4, a3
+        a3, a2, a1 = a2, a1, a0
+        b6, b5, b4 = b5, b4, b3
+        b3, b2, b1 = b2, b1, b0
     store(z, SUMS + 11, ea2)
     store(z, SUMS + 12, ea3)
     store(z, SUMS + 13, ea4)

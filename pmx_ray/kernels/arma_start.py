@@ -11,13 +11,12 @@ Hannan and Rissanen (1982), Biometrika 69, 81-94.
 
 import numpy as np
 
-from pmx_ray._typing import BoolArray, FloatArray, IntArray
+from pmx_ray._typing import BoolArray, FloatArray
 from pmx_ray.kernels.arma_likelihood import (
     N_COEFFICIENTS,
     N_GIVEN,
     N_LAGS,
     PADDING,
-    interleave,
 )
 from pmx_ray.kernels.compiling import compiled
 from pmx_ray.kernels.lanes import fma, load, spread, store, where
@@ -45,26 +44,18 @@ WAVES = np.array(
 
 
 @compiled
-def autocovariances(
-    table: FloatArray,
-    which: IntArray,
-    means: FloatArray,
-    given: FloatArray,
-    z: FloatArray,
-    data: FloatArray,
-    out: FloatArray,
-) -> None:
-    """Write sums of products at lag 0 to 15 of every group, (G, 16, 8); see ``climb``."""
-    for group in range(len(given)):
-        n_steps = interleave(table, which, means, given, group, z, data)
+def autocovariances(values: FloatArray, out: FloatArray) -> None:
+    """Write sums of products at lag 0 to 15, (G, 16, 8), of values (G, n, 8) that end in zeros."""
+    n = values.shape[1]
+    for group in range(len(values)):
         for lag in range(0, N_AUTO, 4):
             a = b = c = d = spread(0.0)
-            for t in range(n_steps - PADDING):
-                here, there = load(data, 2 * t), 2 * (t + lag)
-                a = fma(here, load(data, there), a)
-                b = fma(here, load(data, there + 2), b)
-                c = fma(here, load(data, there + 4), c)
-                d = fma(here, load(data, there + 6), d)
+            for t in range(n * group, n * (group + 1) - PADDING):
+                here, there = load(values, t), t + lag
+                a = fma(here, load(values, there), a)
+                b = fma(here, load(values, there + 1), b)
+                c = fma(here, load(values, there + 2), c)
+                d = fma(here, load(values, there + 3), d)
             at = N_AUTO * group + lag
             store(out, at, a)
             store(out, at + 1, b)
@@ -91,10 +82,11 @@ def hannan_rissanen(auto: FloatArray, free: FloatArray) -> FloatArray:
     with np.errstate(divide="ignore", invalid="ignore"):
         auto = np.nan_to_num(auto / auto[:, :1])
     long = _long_autoregression(auto)  # (J, 13), of e(t) = sum long(i) y(t-i)
-    reach = np.abs(np.arange(-2, N_LAGS + 1)[:, None] + np.arange(N_LONG + 1))
-    cross = _sums(auto[:, reach] * long[:, None, :])  # y(t) e(t-k), k from -2 to 3
-    inner = _sums(auto[:, np.abs(_offsets())] * long[:, None, None, :])  # y(t-i) e(t-k)
-    noise = _sums(inner * long[:, None, :])  # e(t) e(t-k), k from 0 to 2
+    reach = np.abs(np.arange(-N_LONG, N_LAGS + 1)[:, None] + np.arange(N_LONG + 1))
+    every = _sums(auto[:, reach] * long[:, None, :])  # y(t) e(t-k), k from -12 to 3
+    cross = every[:, N_LONG - 2 :]
+    behind = np.arange(N_LAGS)[:, None] - np.arange(N_LONG + 1) + N_LONG
+    noise = _sums(every[:, behind] * long[:, None, :])  # e(t) e(t-k), k from 0 to 2
 
     lags = np.arange(N_LAGS)
     apart = np.abs(lags[:, None] - lags)
@@ -108,13 +100,6 @@ def hannan_rissanen(auto: FloatArray, free: FloatArray) -> FloatArray:
     matrix[:, diagonal, diagonal] = matrix[:, diagonal, diagonal] * (1.0 + 1e-4) + (1.0 - free)
     matrix[:, diagonal, diagonal] += 1e-12
     return np.linalg.solve(matrix, right[:, :, None])[:, :, 0] * free
-
-
-def _offsets() -> IntArray:
-    """Return k - i + j for lag k, and terms i and j of two long autoregressions."""
-    k, i, j = np.ogrid[:N_LAGS, : N_LONG + 1, : N_LONG + 1]
-    offsets: IntArray = k - i + j
-    return offsets
 
 
 def _sums(products: FloatArray) -> FloatArray:
