@@ -48,7 +48,7 @@ LOST = 0.9999
 """Largest inverse autoregressive root of a job that goes on: beyond, the likelihood often rises all
 the way to the unit circle, and no model is taken from there."""
 
-SAME = 1e-2
+SAME = 1e-3
 """Two starts of a job whose coefficients have come as near as this go on as one."""
 
 _CHUNK = 32 * WIDTH  # jobs whose residuals are held at once

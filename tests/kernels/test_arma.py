@@ -11,7 +11,7 @@ from statsmodels.tsa.arima_process import ArmaProcess, arma_acovf
 from statsmodels.tsa.statespace.sarimax import SARIMAX
 
 from pmx_ray.kernels import arma_likelihood as lik
-from pmx_ray.kernels.arma import Jobs, fit_arma, last_residuals, roots_within
+from pmx_ray.kernels.arma import Jobs, _repeated, fit_arma, last_residuals, roots_within
 from pmx_ray.kernels.arma_climb import climb
 from pmx_ray.kernels.arma_likelihood import padded_length
 from pmx_ray.kernels.arma_plain import loglikelihood
@@ -249,3 +249,11 @@ def test_roots_when_compared_with_a_radius_then_those_of_the_companion(coefficie
     largest = np.abs(np.roots(np.r_[1.0, -np.array(coefficients)])).max()
     if abs(largest - radius) > 1e-4:
         assert roots_within(np.array([coefficients]), radius)[0] == (largest < radius)
+
+
+def test_repeats_when_ends_of_a_job_are_near_then_all_but_the_best():
+    tried = np.zeros((5, 11))
+    tried[:, 0] = [0.5, 0.5005, 0.7, 0.5001, 0.5]
+    index = np.array([0, 0, 0, 0, 1])  # the last is another job's
+    rank = np.array([2.0, 1.0, 0.0, 3.0, 5.0])
+    assert _repeated(tried, index, rank).tolist() == [True, False, False, True, False]
