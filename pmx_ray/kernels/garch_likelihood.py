@@ -97,8 +97,9 @@ def gather(windows: FloatArray, first: int, form: Form, y: FloatArray, facts: Fl
         back = back + weight * (residual * residual)
         weights += weight
         weight *= BACKCAST_DECAY
+    inverse = 1.0 / scale
     for t in range(n):
-        store(y, t, load(y, t) / scale)
+        store(y, t, load(y, t) * inverse)
     store(facts, MEAN, mean / scale)
     store(facts, SCALE, scale)
     store(facts, BACK, back / weights)

@@ -139,9 +139,9 @@ def search(
         for lane in range(WIDTH):
             if climb[_MOVING, lane] > 0.0 or n_begun == n_searches:
                 continue
-            row, scale = windows[which[n_begun]], facts[which[n_begun], SCALE]
+            row, inverse = windows[which[n_begun]], 1.0 / facts[which[n_begun], SCALE]
             for t in range(n):
-                y[t, lane] = row[t] / scale
+                y[t, lane] = row[t] * inverse
             for i in range(FACTS):
                 beside[i, lane] = facts[which[n_begun], i]
             for i in range(k):
