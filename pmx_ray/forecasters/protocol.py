@@ -155,7 +155,7 @@ class FailedFit:
 
 
 def normal_quantiles(mean: FloatArray, variance: FloatArray) -> FloatArray:
-    """Return the normal quantiles at ``QUANTILE_LEVELS``, shape (..., Q, H), of (..., H) moments."""
+    """Return normal quantiles at ``QUANTILE_LEVELS``, shape (..., Q, H), of (..., H) moments."""
     z: FloatArray = special.ndtri(np.array(QUANTILE_LEVELS))
     return mean[..., None, :] + z[:, None] * np.sqrt(variance)[..., None, :]
 
