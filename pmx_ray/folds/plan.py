@@ -186,6 +186,13 @@ class FoldPlan:
         windows = np.stack([self.train_start, self.train_stop, self.split])
         return 1 + int(np.any(np.diff(windows, axis=1) != 0, axis=0).sum())
 
+    @property
+    def first_served(self) -> IntArray:
+        """First fold that the fit of each fold serves, shape (F,)."""
+        new = [fold if self.new_fit(fold) else 0 for fold in range(len(self))]
+        first: IntArray = np.maximum.accumulate(np.array(new, np.int64))
+        return first
+
     def _window(self, fold: int) -> tuple[int, int, Holes]:
         return int(self.train_start[fold]), int(self.train_stop[fold]), self.holes[fold]
 

@@ -46,7 +46,6 @@ from pmx_ray.forecasters.registry import Device, register
 from pmx_ray.forecasters.return_windows import (
     Cell,
     context_windows,
-    fits_serving,
     training_windows,
 )
 from pmx_ray.kernels import garch as kernel
@@ -241,7 +240,7 @@ class Garch:
             parameters[seen.folds, seen.tickers] = found
             for w, failure in bad.items():
                 refused[int(seen.folds[w]), int(seen.tickers[w])] = failure
-        serving = fits_serving(plan)
+        serving = plan.first_served
         for (fit, ticker), failure in refused.items():
             for fold in np.flatnonzero(serving == fit).tolist():
                 failures[fold, ticker] = failure

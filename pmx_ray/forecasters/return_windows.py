@@ -91,13 +91,6 @@ def context_windows(
     return _windows(panel, stretches, failures, n_returns)
 
 
-def fits_serving(plan: FoldPlan) -> IntArray:
-    """Return, for each fold, the fold at which the fit that serves it was made, shape (F,)."""
-    made = [k if plan.new_fit(k) else -1 for k in range(len(plan))]
-    serving: IntArray = np.maximum.accumulate(np.array(made, np.int64))
-    return serving
-
-
 def _windows(
     panel: Panel, stretches: Sequence[_Stretch], failures: dict[Cell, Failure], n_returns: int
 ) -> Iterator[ReturnWindows]:
