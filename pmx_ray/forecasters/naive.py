@@ -4,6 +4,7 @@ All three forecast the cumulative log return ``r(1) + ... + r(h)`` of one ticker
 variance of its log returns; they differ in the mean they dare to state.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -69,15 +70,15 @@ class _FittedMoments:
         return (Forecast(self.mean * h, self.variance * h),)
 
 
-class _Moments:
+class _Moments(ABC):
     """What the three share: moments of a train window, and h times them ahead."""
 
     scope: ClassVar[Scope] = "ticker"
 
     @property
+    @abstractmethod
     def rule(self) -> Rule:
         """Which returns count, and how."""
-        raise NotImplementedError
 
     def fit(self, history: Panel, *, rng: np.random.Generator) -> FittedForecaster:  # noqa: ARG002
         """Estimate mean and variance of one log return."""

@@ -5,6 +5,7 @@ as much as a refit. The cumulative log return over h sessions has h times the me
 one session.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
@@ -82,15 +83,15 @@ class _Filter:
         return (Forecast(mean * h, variance * h),)
 
 
-class _Filtering:
+class _Filtering(ABC):
     """What both share: the moments of each context window, and h times them ahead."""
 
     scope: ClassVar[Scope] = "ticker"
 
     @property
+    @abstractmethod
     def rule(self) -> Rule:
         """Which returns count, and how."""
-        raise NotImplementedError
 
     def fit(self, history: Panel, *, rng: np.random.Generator) -> FittedForecaster:  # noqa: ARG002
         """Stand on ``history``; nothing is estimated."""
