@@ -1,5 +1,6 @@
 """How a kernel is compiled: once, for float64, without the interpreter's lock, kept on disk."""
 
+import gc
 import hashlib
 import os
 from collections.abc import Callable
@@ -8,7 +9,12 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
 import numba
+from numba.core import event
 from numba.extending import register_jitable
+
+LEVEL = 2
+"""LLVM's level of optimisation for our kernels. The lanes are vectors as they are written, so that
+level 3 finds nothing more in them and costs a tenth of the compile time."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -39,6 +45,49 @@ def inner(function: Callable[P, R]) -> Callable[P, R]:
     """
     register: Any = register_jitable(nogil=True, error_model="numpy", no_cfunc_wrapper=True)
     return cast("Callable[P, R]", register(function))
+
+
+class _Thrift(event.Listener):
+    """While a kernel of ours is compiled, hold the garbage collector and use ``LEVEL``.
+
+    Compiling makes millions of small objects, nearly all of which live on: passing over them time
+    and again is a twentieth of it. numba holds its compiler lock around both calls, so that no two
+    threads are in here.
+    """
+
+    def __init__(self) -> None:
+        self._depth = 0
+        self._collecting = False
+        self._level: Any = None
+
+    def on_start(self, started: event.Event) -> None:
+        if self._depth == 0:
+            if not _is_ours(started):
+                return
+            settings: Any = numba.config
+            self._collecting, self._level = gc.isenabled(), settings.OPT
+            gc.disable()
+            settings.OPT = type(self._level)(LEVEL)
+        self._depth += 1
+
+    def on_end(self, _ended: event.Event) -> None:
+        if self._depth == 0:
+            return
+        self._depth -= 1
+        if self._depth == 0:
+            settings: Any = numba.config
+            settings.OPT = self._level
+            if self._collecting:
+                gc.enable()
+
+
+def _is_ours(started: event.Event) -> bool:
+    function = started.data["dispatcher"].py_func
+    return str(function.__module__).startswith(__package__)
+
+
+_register: Any = event.register
+_register("numba:compile", _Thrift())
 
 
 @cache

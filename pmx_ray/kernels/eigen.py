@@ -94,7 +94,8 @@ def _of_one(
         values, vectors = np.linalg.eigh(matrix)
         return values[::-1], vectors[:, ::-1]
     if n_vectors == 1:
-        value, vector, found = lanczos(np.ascontiguousarray(matrix), _start(size), MOST_STEPS)
+        start = _start(size).copy()  # a read-only array would be compiled for anew
+        value, vector, found = lanczos(np.ascontiguousarray(matrix), start, MOST_STEPS)
         if found:
             return np.array([value]), vector[:, None]
     if isinstance(n_vectors, int):

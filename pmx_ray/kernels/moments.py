@@ -76,9 +76,9 @@ def window_moments(
     totals = np.cumsum(weights[::-1])
     written = np.empty((N_COLUMNS, len(returns), len(first)))
     _write_moments(
-        np.ascontiguousarray(returns),
-        np.ascontiguousarray(first, np.int64),
-        np.ascontiguousarray(stop, np.int64),
+        np.require(returns, np.float64, ["C", "W"]),  # a read-only array would be compiled for anew
+        np.require(first, np.int64, ["C", "W"]),
+        np.require(stop, np.int64, ["C", "W"]),
         n_last,
         int(centred),
         weights,

@@ -1,10 +1,15 @@
 """A kernel's bits where it was just compiled and where it came from the cache."""
 
+import gc
 import os
 import subprocess
 import sys
 
+import numba
 import pytest
+from numba.core import event
+
+from pmx_ray.kernels.compiling import LEVEL, compiled
 
 PROGRAM = """
 import hashlib
@@ -39,3 +44,60 @@ def test_bits_when_kernels_come_from_the_cache_then_those_of_the_compiler(tmp_pa
     assert len(compiled) == 64
     assert list(tmp_path.rglob("*.nbc"))  # and that there is a cache to come from
     assert run() == compiled
+
+
+def _kernel(function):
+    """Compile a function as one of the package is."""
+    function.__module__ = "pmx_ray.kernels.of_a_test"
+    return compiled(function)
+
+
+def _seen_during(compile_it, monkeypatch):
+    """Return the collector's state and the level of optimisation while something compiles."""
+    seen = []
+
+    class Watcher(event.Listener):
+        def on_start(self, _started):
+            seen.append((gc.isenabled(), int(numba.config.OPT)))
+
+        def on_end(self, _ended):
+            pass
+
+    monkeypatch.setattr(numba.config, "OPT", type(numba.config.OPT)(3))
+    with event.install_listener("numba:compile", Watcher()):
+        compile_it()
+    return seen
+
+
+def test_compiling_a_kernel_then_collector_is_held_and_level_is_ours(monkeypatch):
+    twice = _kernel(lambda x: 2.0 * x)
+    assert _seen_during(lambda: twice(1.5), monkeypatch) == [(False, LEVEL)]
+    assert gc.isenabled()
+    assert int(numba.config.OPT) == 3
+
+
+def test_compiling_of_a_kernel_fails_then_collector_and_level_are_given_back(monkeypatch):
+    broken = _kernel(lambda x: x.there_is_no_such_thing)
+
+    def attempt():
+        with pytest.raises(numba.TypingError):
+            broken(1.5)
+
+    assert _seen_during(attempt, monkeypatch) == [(False, LEVEL)]
+    assert gc.isenabled()
+    assert int(numba.config.OPT) == 3
+
+
+def test_collector_was_off_then_it_stays_off(monkeypatch):
+    twice = _kernel(lambda x: 2.0 * x)
+    gc.disable()
+    try:
+        assert _seen_during(lambda: twice(1.5), monkeypatch) == [(False, LEVEL)]
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+
+
+def test_code_of_others_then_it_is_compiled_as_ever(monkeypatch):
+    theirs = numba.njit(lambda x: 3.0 * x)
+    assert _seen_during(lambda: theirs(1.5), monkeypatch) == [(True, 3)]
