@@ -33,7 +33,10 @@ from pmx_ray.backtest.sweep import Sweep
 from pmx_ray.lake import open_store
 from pmx_ray.remote.token import use_token
 
-FULL, QUICK = Size(tickers=500, folds=330, sessions=1000), Size(tickers=160, folds=64, sessions=500)
+FULL, QUICK = (
+    Size(tickers=500, folds=1320, sessions=1000),
+    Size(tickers=160, folds=64, sessions=500),
+)
 
 MAX_OUTSIDE = 0.2
 """Share of the work in process that may go to anything but fits."""

@@ -1,8 +1,7 @@
 """Paired loss differences against the baseline, on identical cells, with their intervals."""
 
 from collections.abc import Iterable, Mapping, Set
-from dataclasses import asdict, dataclass, fields
-from pathlib import Path
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -17,101 +16,11 @@ from pmx_ray.backtest.cells import (
     complete_specs,
     joined_axes,
 )
+from pmx_ray.backtest.comparison import Comparison, PairedDifference
 from pmx_ray.backtest.evaluate import EvaluationSettings
-from pmx_ray.backtest.report_types import REPORT_VERSION, read_json, write_json
 from pmx_ray.backtest.resampling import Draws, draw_cutoffs
-from pmx_ray.errors import DataError
 from pmx_ray.forecasters.registry import ForecasterSpec
 from pmx_ray.stats.intervals import ratio
-
-COMPARISON = "comparison.json"
-"""Name of the file that a comparison is saved as."""
-
-
-@dataclass(frozen=True, slots=True)
-class PairedDifference:
-    """Mean difference of one loss between a spec and the baseline; below 0 the spec is better.
-
-    Attributes
-    ----------
-    spec, label : str
-        The spec.
-    step : int
-        Sessions after the cutoff.
-    loss : str
-        One of ``PAIRED_LOSSES``.
-    mean : float or None
-        Mean over cells of the spec's loss less the baseline's; None without a cell.
-    low, high : float or None
-        Its bootstrap interval; None with too few cutoffs.
-    n_cells, n_cutoffs : int
-        Pairs, and the distinct cutoffs they belong to.
-    block_length : int
-        Mean block length of the bootstrap, in cutoffs.
-    """
-
-    spec: str
-    label: str
-    step: int
-    loss: str
-    mean: float | None
-    low: float | None
-    high: float | None
-    n_cells: int
-    n_cutoffs: int
-    block_length: int
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """Every spec against the baseline.
-
-    Attributes
-    ----------
-    baseline, baseline_label : str
-        Spec id and label.
-    step_size : int
-        Sessions between cutoffs.
-    level : float
-        Coverage of the intervals.
-    n_resamples, seed : int
-        Of the bootstrap.
-    differences : tuple of PairedDifference
-        By step, then label, then loss.
-    key : str
-        Key of the evaluation it goes with; empty where it was made from frames alone.
-    """
-
-    baseline: str
-    baseline_label: str
-    step_size: int
-    level: float
-    n_resamples: int
-    seed: int
-    differences: tuple[PairedDifference, ...]
-    key: str = ""
-
-    def save(self, folder: Path) -> None:
-        """Write ``comparison.json`` into ``folder``, atomically."""
-        write_json(folder / COMPARISON, {"schema_version": REPORT_VERSION, **asdict(self)})
-
-    @classmethod
-    def load(cls, folder: Path) -> "Comparison":
-        """Return the comparison that ``save`` wrote into ``folder``.
-
-        Raises
-        ------
-        DataError
-            If the file is missing, damaged or of another schema version.
-        """
-        path = folder / COMPARISON
-        document = read_json(path, verb="compare")
-        try:
-            values = {field.name: document[field.name] for field in fields(cls)}
-            rows = tuple(PairedDifference(**row) for row in document["differences"])
-        except (KeyError, TypeError) as error:
-            raise DataError(f"{path} is not whole ({error!r}); run `pmx compare` again") from None
-        return cls(**{**values, "differences": rows})
 
 
 def compare(
@@ -165,7 +74,9 @@ def compare_parts(
         level=settings.level,
         n_resamples=settings.n_resamples,
         seed=seed,
+        tail=settings.tail,
         differences=tuple(differences),
+        sets=(),
     )
 
 
@@ -217,6 +128,9 @@ def _difference(
         mean=float(total.sum()) / n_cells if n_cells else None,
         low=_none_if_nan(low),
         high=_none_if_nan(high),
+        effect=None,
+        effect_low=None,
+        effect_high=None,
         n_cells=n_cells,
         n_cutoffs=draws.n_cutoffs(n_pairs),
         block_length=draws.block,

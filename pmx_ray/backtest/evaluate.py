@@ -53,6 +53,8 @@ class EvaluationSettings(Settings):
         Coverage of every interval.
     min_trades : int
         Fewest trades for which the profit factor gets an interval.
+    tail : float
+        Tail probability of value at risk and expected shortfall.
     """
 
     costs: CostSettings = CostSettings()
@@ -62,6 +64,7 @@ class EvaluationSettings(Settings):
     n_resamples: int = Field(default=1000, ge=100, le=100_000)
     level: float = Field(default=0.95, ge=0.5, lt=1)
     min_trades: int = Field(default=30, ge=1)
+    tail: float = Field(default=0.05, gt=0, le=0.25)
 
     @property
     def rule(self) -> TradingRule:

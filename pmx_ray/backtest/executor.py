@@ -11,6 +11,7 @@ from pmx_ray.backtest.blocks import WorkBlock
 from pmx_ray.backtest.runner import n_failed, run_block
 from pmx_ray.data.panel import Panel
 from pmx_ray.folds import FoldPlan
+from pmx_ray.kernels.compiling import seconds_compiling
 from pmx_ray.lake import BlockStore, Receipt, write_block
 
 _log = structlog.get_logger()
@@ -35,9 +36,10 @@ def compute_block(
     attempt: int = 1,
 ) -> Receipt:
     """Run ``block``, write it to the lake and return its receipt; repeating it changes nothing."""
-    started = time.perf_counter()
+    started, compiled = time.perf_counter(), seconds_compiling()
     table = run_block(panel, plan, block)
-    seconds = round(time.perf_counter() - started, 4)
+    compiling_s = seconds_compiling() - compiled
+    seconds = round(max(time.perf_counter() - started - compiling_s, 0.0), 4)
     failed = n_failed(table)
     receipt = write_block(
         store, block.id, table, failed=failed, seconds=seconds, node=node, attempt=attempt
@@ -49,6 +51,7 @@ def compute_block(
         rows=table.num_rows,
         failed=failed,
         seconds=seconds,
+        compiling_s=round(compiling_s, 4),
         attempt=attempt,
     )
     return receipt

@@ -9,7 +9,8 @@ import pyarrow as pa
 
 from pmx_ray import __version__
 from pmx_ray.backtest.cells import collect, complete_specs
-from pmx_ray.backtest.compare import COMPARISON, Comparison, compare_parts
+from pmx_ray.backtest.compare import compare_parts
+from pmx_ray.backtest.comparison import COMPARISON, Comparison
 from pmx_ray.backtest.evaluate import evaluate_parts
 from pmx_ray.backtest.executor import Settled
 from pmx_ray.backtest.frame import FrameDigest

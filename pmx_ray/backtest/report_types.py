@@ -17,7 +17,7 @@ REPORT_VERSION = "1"
 """Bumped when a column of a report table changes its name, type or meaning."""
 
 
-def _schema(texts: str, counts: str, figures: str, *extra: pa.Field) -> pa.Schema:
+def schema_of(texts: str, counts: str, figures: str, *extra: pa.Field) -> pa.Schema:
     """Return a schema of required texts, required int64 counts, nullable figures and ``extra``."""
     return pa.schema(
         [
@@ -35,7 +35,7 @@ _SPLIT = pa.field("split", pa.int16(), nullable=False)
 _CUTOFF = pa.field("cutoff", pa.date32(), nullable=False)
 _TICKER = pa.field("ticker", pa.string(), nullable=False)
 
-LEADERBOARD_SCHEMA = _schema(
+LEADERBOARD_SCHEMA = schema_of(
     "spec label name",
     "rank n_cells n_scored n_failed n_common n_cutoffs n_qlike n_directional n_trades",
     "rmse mae smape tracking_error qlike crps pinball coverage_50 coverage_90 "
@@ -51,7 +51,7 @@ the cells every figure of the row is taken over: those that all complete specs s
 ``incomplete`` spec: as many of them as it scored itself). ``n_qlike`` of them have a realized
 variance above 0, ``n_directional`` a forecast and an outcome other than 0. Null: not defined."""
 
-TICKERS_SCHEMA = _schema(
+TICKERS_SCHEMA = schema_of(
     "spec label",
     "n_scored n_failed n_common",
     "rmse qlike crps skill_rmse skill_qlike",
@@ -60,7 +60,7 @@ TICKERS_SCHEMA = _schema(
 )
 """One row a spec, step and ticker; figures over the ticker's common cells."""
 
-CUTOFFS_SCHEMA = _schema(
+CUTOFFS_SCHEMA = schema_of(
     "spec label",
     "n_scored n_common",
     "mse qlike crps net_return equity drawdown_frac",
@@ -180,7 +180,7 @@ class EvaluationReport:
         """
         path = folder / "evaluation.json"
         document = read_json(path)
-        tables = {name: _read_table(folder / f"{name}.parquet") for name in SCHEMAS}
+        tables = {name: read_table(folder / f"{name}.parquet") for name in SCHEMAS}
         try:
             return cls(
                 **tables,
@@ -248,11 +248,18 @@ def read_json(path: Path, *, verb: str = "evaluate") -> dict[str, Any]:
     return document
 
 
-def _read_table(path: Path) -> pa.Table:
+def read_table(path: Path, *, verb: str = "evaluate") -> pa.Table:
+    """Return the table of a Parquet file that the command ``verb`` writes.
+
+    Raises
+    ------
+    DataError
+        If the file is missing, or is not Parquet.
+    """
     try:
         return pq.ParquetFile(path).read().combine_chunks()
     except FileNotFoundError:
-        raise DataError(f"{path} is missing; run `pmx evaluate` first") from None
+        raise DataError(f"{path} is missing; run `pmx {verb}` first") from None
     except (pa.ArrowException, OSError) as error:
         detail = " ".join(str(error).split())
-        raise DataError(f"{path} is not Parquet: {detail}; run `pmx evaluate` again") from None
+        raise DataError(f"{path} is not Parquet: {detail}; run `pmx {verb}` again") from None

@@ -3,6 +3,7 @@
 import gc
 import hashlib
 import os
+import time
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -48,7 +49,7 @@ def inner(function: Callable[P, R]) -> Callable[P, R]:
 
 
 class _Thrift(event.Listener):
-    """While a kernel of ours is compiled, hold the garbage collector and use ``LEVEL``.
+    """While a kernel of ours is compiled, hold the garbage collector, use ``LEVEL``, and time it.
 
     Compiling makes millions of small objects, nearly all of which live on: passing over them time
     and again is a twentieth of it. numba holds its compiler lock around both calls, so that no two
@@ -59,6 +60,8 @@ class _Thrift(event.Listener):
         self._depth = 0
         self._collecting = False
         self._level: Any = None
+        self._started = 0.0
+        self.seconds = 0.0
 
     def on_start(self, started: event.Event) -> None:
         if self._depth == 0:
@@ -68,6 +71,7 @@ class _Thrift(event.Listener):
             self._collecting, self._level = gc.isenabled(), settings.OPT
             gc.disable()
             settings.OPT = type(self._level)(LEVEL)
+            self._started = time.perf_counter()
         self._depth += 1
 
     def on_end(self, _ended: event.Event) -> None:
@@ -75,6 +79,7 @@ class _Thrift(event.Listener):
             return
         self._depth -= 1
         if self._depth == 0:
+            self.seconds += time.perf_counter() - self._started
             settings: Any = numba.config
             settings.OPT = self._level
             if self._collecting:
@@ -86,8 +91,14 @@ def _is_ours(started: event.Event) -> bool:
     return str(function.__module__).startswith(__package__)
 
 
+_thrift = _Thrift()
 _register: Any = event.register
-_register("numba:compile", _Thrift())
+_register("numba:compile", _thrift)
+
+
+def seconds_compiling() -> float:
+    """Return the seconds that this process has spent compiling kernels so far, on the wall."""
+    return _thrift.seconds
 
 
 @cache

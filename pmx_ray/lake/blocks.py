@@ -49,7 +49,7 @@ class Receipt:
     sha256 : str
         Of the Parquet bytes.
     seconds : float
-        Wall time the task took.
+        Wall time the task took, less what compiling kernels took of it.
     node : str
         Where it ran.
     attempt : int
@@ -204,7 +204,7 @@ def write_block(
     failed : int
         Rows whose status is not ``ok``.
     seconds : float
-        Wall time the task took.
+        Wall time the task took, less what compiling kernels took of it.
     node : str
         Where it ran.
     attempt : int

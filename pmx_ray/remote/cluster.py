@@ -86,6 +86,8 @@ def connected(address: str | None, *, n_workers: int) -> Iterator[None]:
 def _start_local(n_workers: int) -> None:
     os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    # Workers have an environment of their own: processes that Ray starts ahead of them idle.
+    os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
     ray.init(
         address="local",
         num_cpus=n_workers,

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from pmx_ray.backtest.compare import PairedDifference
+from pmx_ray.backtest.comparison import PairedDifference
 from pmx_ray.errors import DataError
 from pmx_ray.report import typeset
 from pmx_ray.report.markup import Markup, tag

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from plotly.offline import get_plotlyjs
 
-from pmx_ray.backtest.compare import COMPARISON
+from pmx_ray.backtest.comparison import COMPARISON
 from pmx_ray.backtest.outcome import PAGE, PROVENANCE, evaluated
 from pmx_ray.backtest.report_types import EvaluationReport, read_document
 from pmx_ray.backtest.sweep import SETTINGS, load

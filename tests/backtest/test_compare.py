@@ -8,7 +8,8 @@ import pytest
 from hand_frames import DRIFT, RANDOM_WALK, assert_same_figures, averaging, hand_frame
 
 from pmx_ray.backtest.cells import PAIRED_LOSSES, collect
-from pmx_ray.backtest.compare import Comparison, compare, compare_parts
+from pmx_ray.backtest.compare import compare, compare_parts
+from pmx_ray.backtest.comparison import Comparison
 from pmx_ray.backtest.evaluate import EvaluationSettings, evaluate
 from pmx_ray.backtest.frame import fold_keys
 from pmx_ray.errors import DataError

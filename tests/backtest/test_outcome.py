@@ -12,7 +12,7 @@ import yaml
 
 from pmx_ray import provenance as versions
 from pmx_ray.backtest import sweep as folder_of
-from pmx_ray.backtest.compare import Comparison
+from pmx_ray.backtest.comparison import Comparison
 from pmx_ray.backtest.executor import Settled, run_in_process
 from pmx_ray.backtest.outcome import compare_sweep, evaluate_sweep, evaluated
 from pmx_ray.backtest.settings import SweepSettings

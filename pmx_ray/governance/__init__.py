@@ -1,0 +1,1 @@
+"""Whether a forecaster may replace the one in service: certify, select, registry, audit."""
