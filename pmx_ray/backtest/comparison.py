@@ -135,8 +135,9 @@ class SetTests:
         One of ``PAIRED_LOSSES``.
     n, block_length : int
         Cutoffs, and mean block length of the stationary bootstrap.
-    mcs_p : mapping of str to float
-        Spec id to its p-value in the model confidence set.
+    mcs_p : mapping of str to (float or None)
+        Spec id to its p-value in the model confidence set: it belongs to the set of size ``a``
+        where this is at least ``a``. None with too few cutoffs.
     spa_p : float or None
         Hansen's consistent p-value against "no spec beats the baseline"; None without another
         spec or with too few cutoffs.
@@ -150,7 +151,7 @@ class SetTests:
     loss: str
     n: int
     block_length: int
-    mcs_p: Mapping[str, float]
+    mcs_p: Mapping[str, float | None]
     spa_p: float | None
     spa_p_lower: float | None
     spa_p_upper: float | None

@@ -109,9 +109,9 @@ class Scorer:
         row: Row = {}
         for name, loss in SKILLS.items():
             sides = sums.by_row[loss], sums.by_row[f"base_{loss}"]
-            drawn = _skill(name, *map(self.draws.resampled, sides))
+            drawn = skill(name, *map(self.draws.resampled, sides))
             low, high = self.draws.interval(drawn, sums.by_row[f"n_{loss}"], level=self.level)
-            row[name] = float(_skill(name, *(np.asarray(side.sum()) for side in sides)))
+            row[name] = float(skill(name, *(np.asarray(side.sum()) for side in sides)))
             row[f"{name}_low"], row[f"{name}_high"] = low, high
         return row
 
@@ -155,7 +155,7 @@ class Scorer:
             "qlike": _means(sums, "qlike"),
             "crps": _means(sums, "crps"),
             **{
-                name: _skill(name, sums[loss], sums[f"base_{loss}"])
+                name: skill(name, sums[loss], sums[f"base_{loss}"])
                 for name, loss in SKILLS.items()
             },
         }
@@ -216,7 +216,7 @@ def _means(sums: Mapping[str, FloatArray], loss: str) -> FloatArray:
     return ratio(sums[loss], sums[f"n_{loss}"])
 
 
-def _skill(name: str, own: FloatArray, base: FloatArray) -> FloatArray:
+def skill(name: str, own: FloatArray, base: FloatArray) -> FloatArray:
     """Return 1 - own / base of summed losses over the same cells; for the RMSE of their roots."""
     share = ratio(own, base)
     return 1.0 - (np.sqrt(share) if name == "skill_rmse" else share)
