@@ -116,6 +116,8 @@ class Facts:
     quality : QualityFacts
     fallback : FallbackFacts or None
         None where there is none.
+    report_key : str
+        Key of the evaluation that the report came from, of its provenance.
     """
 
     trials: TrialFacts
@@ -123,3 +125,4 @@ class Facts:
     replays: tuple[ReplayFacts, ...]
     quality: QualityFacts
     fallback: FallbackFacts | None
+    report_key: str
