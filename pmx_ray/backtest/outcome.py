@@ -15,6 +15,7 @@ from pmx_ray.backtest.evaluate import evaluate_parts
 from pmx_ray.backtest.executor import Settled
 from pmx_ray.backtest.frame import FrameDigest
 from pmx_ray.backtest.receipts import lasting_reason
+from pmx_ray.backtest.regime_table import regimes_of
 from pmx_ray.backtest.report_types import (
     REPORT_VERSION,
     EvaluationReport,
@@ -120,6 +121,7 @@ def compare_sweep(sweep: Sweep, store: BlockStore) -> Comparison:
         settings.evaluation,
         baseline=baseline_id(sweep),
         seed=settings.seed,
+        regimes=regimes_of(sweep.panel),
     )
     comparison = replace(comparison, key=provenance["key"])
     comparison.save(sweep.folder)

@@ -92,9 +92,19 @@ class PairTests:
             if loss in self._by_ticker:
                 yield self._rows(loss, axes.tickers, self._by_ticker[loss].tests())
 
+    def sums(self, loss: str, pair: int) -> tuple[FloatArray, FloatArray]:
+        """Return sums over tickers of the differences of a pair, and their numbers, both (F,)."""
+        total, n = self._joined(loss)
+        return total[:, pair], n[:, pair]
+
+    def _joined(self, loss: str) -> tuple[FloatArray, FloatArray]:
+        """Return sums over tickers, and how many there are, both (F, P)."""
+        total, n = zip(*self._sums[loss], strict=True)
+        return np.concatenate(total), np.concatenate(n)
+
     def _pooled(self, loss: str, axes: Axes) -> FloatArray:
         """Return the mean difference over tickers (and splits) by distinct cutoff, (C, P)."""
-        total, n = (np.concatenate(parts) for parts in zip(*self._sums[loss], strict=True))
+        total, n = self._joined(loss)
         distinct, cutoff = np.unique(axes.cutoff, return_inverse=True)
         by_cutoff = np.zeros((2, len(distinct), len(self.pairs)))
         np.add.at(by_cutoff[0], cutoff, total)
