@@ -162,9 +162,7 @@ def pit_histogram(pit: FloatArray, bins: int) -> IntArray:
     return counts
 
 
-def kupiec(
-    n_breaches: npt.ArrayLike, n: npt.ArrayLike, *, probability: float
-) -> FloatArray:  # fmt: skip
+def kupiec(n_breaches: npt.ArrayLike, n: npt.ArrayLike, *, probability: float) -> FloatArray:
     """Return p-values of as many breaches as ``probability`` promises, from chi2(1).
 
     Parameters
@@ -230,14 +228,14 @@ def conditional_coverage_p(breaches: BoolArray, *, probability: float) -> float:
     return float(_chi2_p(coverage + _independence_ratio(breaches), df=2))
 
 
-def _coverage_ratio(
-    n_breaches: npt.ArrayLike, n: npt.ArrayLike, probability: float
-) -> FloatArray:  # fmt: skip
+def _coverage_ratio(n_breaches: npt.ArrayLike, n: npt.ArrayLike, probability: float) -> FloatArray:
     if not 0.0 < probability < 1.0:
         raise SettingsError(f"probability was {probability}; it must lie between 0 and 1")
     hit, total = np.asarray(n_breaches, np.float64), np.asarray(n, np.float64)
     if np.any(hit < 0) or np.any(hit > total):
-        raise DataError(f"there were {n_breaches} breaches in {n} outcomes; give 0 to that many")
+        raise DataError(
+            f"there were {n_breaches!r} breaches in {n!r} outcomes; give 0 to that many"
+        )
     share = hit / np.where(total == 0.0, np.nan, total)
     return 2.0 * (_log_likelihood(hit, total, share) - _log_likelihood(hit, total, probability))
 

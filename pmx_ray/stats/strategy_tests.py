@@ -185,6 +185,7 @@ def sharpe_and_drawdown_intervals(
     returns: FloatArray,
     *,
     periods_per_year: float,
+    n_sleeves: int = 1,
     block: int,
     n_resamples: int = 1000,
     level: float,
@@ -197,34 +198,56 @@ def sharpe_and_drawdown_intervals(
     Parameters
     ----------
     returns : ndarray of shape (T,)
-        Series.
+        Series; of overlapping positions, each return on its own sleeve.
     periods_per_year : float
-        Returns that make a year.
+        Returns of one sleeve that make a year.
+    n_sleeves : int
+        Equal parts of capital that take the returns in turn, >= 1.
     """
+    if n_sleeves < 1:
+        raise SettingsError(f"n_sleeves was {n_sleeves}; it must be >= 1")
     rows = _resamples(returns, block=block, n_resamples=n_resamples, level=level, seed=seed)
     if rows is None:
         return StrategyIntervals(*NO_INTERVAL, *NO_INTERVAL)
     sharpe = sharpe_annual_by_row(rows, periods_per_year=periods_per_year)
     return StrategyIntervals(
         *percentile_interval(sharpe, level=level),
-        *percentile_interval(max_drawdown_frac_by_row(rows), level=level),
+        *percentile_interval(max_drawdown_frac_by_row(rows, n_sleeves=n_sleeves), level=level),
     )
 
 
 def sharpe_annual_by_row(rows: FloatArray, *, periods_per_year: float) -> FloatArray:
     """Return ``measures.sharpe_annual`` of each row, (B, T) to (B,); no NaN in, T > 1."""
     deviation = np.where(np.ptp(rows, axis=1) == 0.0, 0.0, rows.std(axis=1, ddof=1))
-    return ratio(rows.mean(axis=1), deviation) * np.sqrt(periods_per_year)
+    sharpe: FloatArray = ratio(rows.mean(axis=1), deviation) * np.sqrt(periods_per_year)
+    return sharpe
 
 
-def max_drawdown_frac_by_row(rows: FloatArray) -> FloatArray:
-    """Return ``measures.max_drawdown_frac`` of each row, (B, T) to (B,); no NaN in, T > 0."""
-    equity = np.maximum(1.0 + rows, 0.0)
-    np.cumprod(equity, axis=1, out=equity)
-    peak = np.maximum.accumulate(equity, axis=1)
-    equity /= np.maximum(peak, 1.0, out=peak)  # in place: at (1000, 1000) memory is the cost
-    deepest: FloatArray = 1.0 - equity.min(axis=1)
+def max_drawdown_frac_by_row(rows: FloatArray, *, n_sleeves: int = 1) -> FloatArray:
+    """Return ``measures.max_drawdown_frac`` of each row, (B, T) to (B,); no NaN in, T > 0.
+
+    With sleeves, of the equity of them all.
+    """
+    equity = _equity_by_row(rows, n_sleeves)
+    peak = np.maximum(np.maximum.accumulate(equity, axis=1), 1.0)
+    deepest: FloatArray = (1.0 - equity / peak).max(axis=1)
     return deepest
+
+
+def _equity_by_row(rows: FloatArray, n_sleeves: int) -> FloatArray:
+    """Return the capital after each period, (B, T)."""
+    growth = np.maximum(1.0 + rows, 0.0)
+    if n_sleeves == 1:
+        return np.cumprod(growth, axis=1, dtype=np.float64)
+    n_rows, n_periods = rows.shape
+    turns = -(-n_periods // n_sleeves)
+    padded = np.ones((n_rows, turns * n_sleeves))
+    padded[:, :n_periods] = growth
+    of_sleeve = np.cumprod(padded.reshape(n_rows, turns, n_sleeves), axis=1)
+    # In a period only the sleeve whose turn it is gains or loses.
+    gain = np.diff(of_sleeve, axis=1, prepend=1.0).reshape(n_rows, -1)[:, :n_periods]
+    total: FloatArray = 1.0 + np.cumsum(gain, axis=1) / n_sleeves
+    return np.maximum(total, 0.0)  # rounding, where all is lost
 
 
 def _pairs(returns: FloatArray, benchmark: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -242,9 +265,7 @@ def _resamples(
 ) -> FloatArray | None:
     """Return resamples in rows, (B, T); None for too few returns."""
     if block < 1 or n_resamples < 1:
-        raise SettingsError(
-            f"block was {block} and n_resamples {n_resamples}; both must be >= 1"
-        )  # fmt: skip
+        raise SettingsError(f"block was {block} and n_resamples {n_resamples}; both must be >= 1")
     if not 0.0 < level < 1.0:
         raise SettingsError(f"level was {level}; it must lie between 0 and 1")
     known = returns[~np.isnan(returns)]
