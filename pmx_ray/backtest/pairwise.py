@@ -75,8 +75,10 @@ class PairTests:
             sums = np.nansum(difference, axis=2), known
             self._sums.setdefault(loss, []).append(sums)
             if is_path:
-                moments = self._by_ticker.setdefault(loss, DifferenceMoments(self.lags))
-                moments.add(difference.reshape(len(difference), -1))
+                series = difference.reshape(len(difference), -1)
+                if loss not in self._by_ticker:
+                    self._by_ticker[loss] = DifferenceMoments(series.shape[1], lags=self.lags)
+                self._by_ticker[loss].add(series)
 
     def table(self, axes: Axes) -> pa.Table:
         """Return the rows of ``PAIRWISE_SCHEMA``, pairs in their order, pooled ones first."""
@@ -86,7 +88,7 @@ class PairTests:
 
     def _tables(self, axes: Axes) -> Iterator[pa.Table]:
         for loss in PAIRED_LOSSES:
-            pooled = DifferenceMoments(self.lags)
+            pooled = DifferenceMoments(len(self.pairs), lags=self.lags)
             pooled.add(self._pooled(loss, axes))
             yield self._rows(loss, (POOLED,), pooled.tests())
             if loss in self._by_ticker:

@@ -3,8 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from pmx_ray.backtest.comparison import PairedDifference
-from pmx_ray.errors import DataError
+from pmx_ray.backtest.comparison import Comparison, PairedDifference
 from pmx_ray.report import typeset
 from pmx_ray.report.markup import Markup, tag
 from pmx_ray.report.tables import document, scroll
@@ -27,32 +26,19 @@ def lead(view: ReportView) -> str:
     )
 
 
-def tables(view: ReportView, comparison: Mapping[str, object]) -> list[Markup]:
-    """Return a table a step, then what else the document says but for its hashes.
-
-    Raises
-    ------
-    DataError
-        If an entry of ``differences`` is not one.
-    """
-    listed = _read(comparison.get("differences", []))
+def tables(view: ReportView, comparison: Comparison) -> list[Markup]:
+    """Return a table a step, then what else the document says but for its hashes."""
+    listed = comparison.differences
     steps = sorted({one.step for one in listed})
     rest = {
         name: value
-        for name, value in comparison.items()
-        if name not in IDENTITIES and name != "differences"
+        for name, value in comparison.as_document().items()
+        if name not in IDENTITIES | {"differences", "sets"}
     }
     return [
         *(_table(view, [one for one in listed if one.step == s]) for s in steps),
         document(rest),
     ]
-
-
-def _read(entries: object) -> list[PairedDifference]:
-    try:
-        return [PairedDifference(**one) for one in entries]  # type: ignore[attr-defined]
-    except TypeError as error:
-        raise DataError(f"the comparison is not whole ({error}); run `pmx compare` again") from None
 
 
 def _table(view: ReportView, listed: Sequence[PairedDifference]) -> Markup:

@@ -10,13 +10,24 @@ from pathlib import Path
 
 from plotly.offline import get_plotlyjs
 
-from pmx_ray.backtest.comparison import COMPARISON
+from pmx_ray.backtest.comparison import COMPARISON, Comparison
 from pmx_ray.backtest.outcome import PAGE, PROVENANCE, evaluated
 from pmx_ray.backtest.report_types import EvaluationReport, read_document
 from pmx_ray.backtest.sweep import SETTINGS, load
 from pmx_ray.errors import DataError
+from pmx_ray.governance.decision import DECISION, GovernanceDecision
 from pmx_ray.lake import FolderStore
-from pmx_ray.report import board, differences, figures, gallery, tables, typeset, wording
+from pmx_ray.report import (
+    board,
+    certificate,
+    differences,
+    evidence,
+    figures,
+    gallery,
+    tables,
+    typeset,
+    wording,
+)
 from pmx_ray.report.figures import Plot, Style
 from pmx_ray.report.markup import Markup, markup, tag
 from pmx_ray.report.view import ReportView
@@ -36,21 +47,25 @@ def write_page(folder: Path) -> Path:
     if (folder / SETTINGS).exists():
         evaluated(load(folder))
     provenance = _document(folder / PROVENANCE)
-    comparison = _document(folder / COMPARISON, verb="compare")
-    if comparison and comparison.get("key") != provenance.get("key"):
+    comparison = Comparison.load(folder) if (folder / COMPARISON).exists() else None
+    if comparison and comparison.key != provenance.get("key", ""):
         raise DataError(
             f"{folder / COMPARISON} is of another evaluation; compare it again with: "
             f"pmx compare {folder}"
         )
-    page = render_page(EvaluationReport.load(folder), comparison, provenance)
+    page = render_page(
+        EvaluationReport.load(folder), comparison, provenance, decision=_decision(folder, provenance)
+    )
     FolderStore(folder).replace(PAGE, page.encode())
     return folder / PAGE
 
 
 def render_page(
     report: EvaluationReport,
-    comparison: Mapping[str, object],
+    comparison: Comparison | None,
     provenance: Mapping[str, object],
+    *,
+    decision: GovernanceDecision | None = None,
 ) -> str:
     """Return the page as HTML.
 
@@ -58,13 +73,17 @@ def render_page(
     ----------
     report : EvaluationReport
         What was found.
-    comparison : mapping
-        The document ``comparison.json``; empty where no comparison was made.
+    comparison : Comparison or None
+        None where no comparison was made.
     provenance : mapping
         The document ``provenance.json``; shown as it is.
+    decision : GovernanceDecision, optional
+        What was decided on this report.
     """
     view = ReportView.of(report)
     chapters = _chapters(view, figures.styles(view), comparison, provenance)
+    if decision is not None:
+        chapters.insert(0, _certificate(decision))
     plots = [plot for chapter in chapters for plot in chapter.plots]
     title = str(provenance.get("name", "sweep"))
     scripts = (_plotly(), _static("page.js"))
@@ -115,7 +134,7 @@ class Chapter:
 def _chapters(
     view: ReportView,
     styles: Mapping[str, Style],
-    comparison: Mapping[str, object],
+    comparison: Comparison | None,
     provenance: Mapping[str, object],
 ) -> list[Chapter]:
     skill, loss = gallery.skill_plots(view), gallery.loss_plots(view)
@@ -145,7 +164,10 @@ def _chapters(
             "pays for the trade, short where it pays the other way, closed at the step."
         )
         chapters.append(Chapter("strategy", "Strategy", lead, _gallery(strategy), plots=strategy))
-    if comparison:
+    if comparison is not None:
+        chapters.append(
+            Chapter("tests", "Tests", evidence.lead(view), *evidence.tables(view, comparison))
+        )
         inner = differences.tables(view, comparison)
         chapters.append(Chapter("comparison", "Comparison", differences.lead(view), *inner))
     return [
@@ -154,6 +176,21 @@ def _chapters(
         Chapter("glossary", "Glossary", "", tables.glossary()),
         Chapter("provenance", "Provenance", "", tables.document(provenance)),
     ]
+
+
+def _certificate(decision: GovernanceDecision) -> Chapter:
+    return Chapter(
+        "certificate", "Certificate", certificate.headline(decision), certificate.table(decision)
+    )
+
+
+def _decision(folder: Path, provenance: Mapping[str, object]) -> GovernanceDecision | None:
+    """Return the decision on the evaluation that is shown; one on another is not shown."""
+    path = folder / DECISION
+    if not path.exists():
+        return None
+    decision = GovernanceDecision.from_document(read_document(path, verb="certify"))
+    return decision if decision.report_key == provenance.get("key") else None
 
 
 def _at_step(what: str) -> str:
