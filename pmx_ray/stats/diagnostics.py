@@ -118,7 +118,8 @@ def mincer_zarnowitz(actual: FloatArray, mean: FloatArray, *, lags: int) -> Minc
         return MincerZarnowitz(np.nan, np.nan, np.nan)
     actual, mean = actual[known], mean[known]
     unit = float(max(np.abs(actual).max(), np.abs(mean).max())) or 1.0
-    error, forecast = (actual - mean) / unit, mean / unit
+    forecast = mean / unit
+    error = actual / unit - forecast
     if np.ptp(forecast) <= _ROUNDING:
         (bias,), p = _fit(error, np.ones((len(error), 1)), lags)
         return MincerZarnowitz(bias * unit, np.nan, p)
