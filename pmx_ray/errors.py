@@ -9,6 +9,8 @@ PmxError
 │   ├── MissingValueError           nothing is stored under a key
 │   └── CorruptBlockError           a stored block does not match its receipt
 ├── LedgerError (RuntimeError)      the ledger's database cannot be used
+│   └── StaleVersionError           an alias has moved since its version was read
+├── RegistryError (RuntimeError)    a model version cannot be kept, verified or served
 ├── EngineError (RuntimeError)      the machine lacks what a forecaster's engine needs
 └── ClusterError (RuntimeError)     the Ray cluster cannot run what was asked
 
@@ -50,6 +52,14 @@ class CorruptBlockError(LakeError):
 
 class LedgerError(PmxError, RuntimeError):
     """The ledger's database cannot be used."""
+
+
+class StaleVersionError(LedgerError):
+    """An alias has moved since its version was read."""
+
+
+class RegistryError(PmxError, RuntimeError):
+    """A model version cannot be kept, verified or served."""
 
 
 class EngineError(PmxError, RuntimeError):

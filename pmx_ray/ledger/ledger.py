@@ -6,12 +6,11 @@ from types import TracebackType
 from typing import Self
 
 from sqlalchemy import Connection, delete, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from pmx_ray.ledger.engines import explained, for_writing, make_engine, parse_url, shown_url
 from pmx_ray.ledger.records import Metric, Run, RunRecord, RunStatus, Spec
 from pmx_ray.ledger.schema import upgrade
-from pmx_ray.ledger.tables import Base, MetricRow, RunRow, SpecRow
+from pmx_ray.ledger.tables import MetricRow, RunRow, SpecRow, insert_new
 
 
 class Ledger:
@@ -140,7 +139,7 @@ def _write_run(connection: Connection, record: RunRecord) -> bool:
     columns["status"] = record.run.status.value
     # The insert also makes a second writer of the same run wait for the first.
     if connection.execute(
-        _insert_new(connection, RunRow).returning(RunRow.sweep_id), columns
+        insert_new(connection, RunRow).returning(RunRow.sweep_id), columns
     ).first():
         return True
     here = RunRow.sweep_id == record.run.sweep_id
@@ -161,7 +160,7 @@ def _write_specs(connection: Connection, specs: tuple[Spec, ...]) -> None:
         for spec in sorted(specs, key=lambda spec: spec.spec_id)
     ]
     if rows:
-        connection.execute(_insert_new(connection, SpecRow), rows)
+        connection.execute(insert_new(connection, SpecRow), rows)
 
 
 def _write_metrics(connection: Connection, record: RunRecord) -> None:
@@ -170,7 +169,7 @@ def _write_metrics(connection: Connection, record: RunRecord) -> None:
     names = ("sweep_id", "spec_id", "step", "measure", "value")
     rows = [dict(zip(names, (sweep_id, *row), strict=True)) for row in _sorted_rows(record)]
     if rows:
-        connection.execute(_insert_new(connection, MetricRow), rows)
+        connection.execute(insert_new(connection, MetricRow), rows)
 
 
 def _metric_rows(connection: Connection, sweep_id: str) -> list[tuple[str, int, str, float | None]]:
@@ -183,10 +182,3 @@ def _metric_rows(connection: Connection, sweep_id: str) -> list[tuple[str, int, 
 
 def _sorted_rows(record: RunRecord) -> list[tuple[str, int, str, float | None]]:
     return sorted((metric.row() for metric in record.metrics), key=lambda row: row[:3])
-
-
-def _insert_new(connection: Connection, table: type[Base]) -> sqlite.Insert | postgresql.Insert:
-    """Return an insert that leaves a row alone whose key is taken."""
-    if connection.dialect.name == "sqlite":
-        return sqlite.insert(table).on_conflict_do_nothing()
-    return postgresql.insert(table).on_conflict_do_nothing()

@@ -71,7 +71,7 @@ class Run:
             raise LedgerError("sweep_id was empty; it must name the sweep")
         if not 0 <= self.n_failed <= self.n_cells:
             raise LedgerError(f"n_failed was {self.n_failed}; it must be 0 to {self.n_cells}")
-        settings = _json_values(self.settings, f"settings of run {self.sweep_id}")
+        settings = json_values(self.settings, f"settings of run {self.sweep_id}")
         object.__setattr__(self, "settings", settings)
 
 
@@ -92,7 +92,7 @@ class Spec:
     params: Mapping[str, object]
 
     def __post_init__(self) -> None:
-        params = _json_values(self.params, f"params of spec {self.spec_id}")
+        params = json_values(self.params, f"params of spec {self.spec_id}")
         object.__setattr__(self, "params", params)
 
 
@@ -167,8 +167,14 @@ class RunRecord:
             seen.add(key)
 
 
-def _json_values(values: Mapping[str, object], what: str) -> dict[str, object]:
-    """Return ``values`` as they come back from JSON: sorted keys, tuples as lists."""
+def json_values(values: Mapping[str, object], what: str) -> dict[str, object]:
+    """Return ``values`` as they come back from JSON: sorted keys, tuples as lists.
+
+    Raises
+    ------
+    LedgerError
+        If they are not JSON; the message starts with ``what``.
+    """
     try:
         plain: dict[str, object] = json.loads(canonical_json(dict(values)))
     except (TypeError, ValueError) as error:

@@ -1,17 +1,20 @@
 """The tables as they are now. A change here needs a migration: a test compares the two."""
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 from sqlalchemy import (
     JSON,
     BigInteger,
     CheckConstraint,
+    Connection,
     DateTime,
     Dialect,
     Double,
     ForeignKey,
+    LargeBinary,
     MetaData,
 )
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
@@ -99,3 +102,93 @@ class MetricRow(Base):
     step: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     measure: Mapped[str] = mapped_column(primary_key=True)
     value: Mapped[float | None] = mapped_column(Double)
+
+
+class SliceRow(Base):
+    """A data slice that trials were evaluated on: tickers and cutoffs, kept once."""
+
+    __tablename__ = "slices"
+    __table_args__ = (CheckConstraint("n_cutoffs > 0", name="n_cutoffs"),)
+
+    slice_id: Mapped[str] = mapped_column(primary_key=True)
+    first: Mapped[date] = mapped_column(index=True)
+    last: Mapped[date]
+    n_cutoffs: Mapped[int]
+    tickers: Mapped[list[str]] = mapped_column(JSON)
+    cutoffs: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class TrialRow(Base):
+    """One configuration that was evaluated on one slice, with its return at each cutoff."""
+
+    __tablename__ = "trials"
+    __table_args__ = (
+        CheckConstraint("step >= 1", name="step"),
+        CheckConstraint("source IN ('sweep', 'tune', 'ci')", name="source"),
+    )
+
+    config_id: Mapped[str] = mapped_column(primary_key=True)
+    slice_id: Mapped[str] = mapped_column(
+        ForeignKey("slices.slice_id"), primary_key=True, index=True
+    )
+    spec_id: Mapped[str]
+    label: Mapped[str]
+    step: Mapped[int]
+    source: Mapped[str]
+    returns: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class AuditRow(Base):
+    """One entry of the audit log; its hash covers the other columns just as they stand here."""
+
+    __tablename__ = "audit"
+    __table_args__ = (CheckConstraint("seq >= 1", name="seq"),)
+
+    seq: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    at: Mapped[str]
+    kind: Mapped[str]
+    actor: Mapped[str]
+    key: Mapped[str | None] = mapped_column(unique=True)
+    payload: Mapped[str]
+    previous: Mapped[str]
+    hash: Mapped[str]
+
+
+class AuditHeadRow(Base):
+    """Where the audit log ends; the one row that moves with every entry."""
+
+    __tablename__ = "audit_head"
+    __table_args__ = (CheckConstraint("id = 1", name="one_row"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    n: Mapped[int] = mapped_column(BigInteger)
+    hash: Mapped[str]
+
+
+class AliasRow(Base):
+    """A name in service: the model it points to, how often it moved, and the entry that did it."""
+
+    __tablename__ = "aliases"
+    __table_args__ = (
+        CheckConstraint(
+            "alias IN ('champion', 'challenger', 'fallback', 'last_good')", name="alias"
+        ),
+        CheckConstraint("version >= 1", name="version"),
+    )
+
+    alias: Mapped[str] = mapped_column(primary_key=True)
+    model: Mapped[str]
+    version: Mapped[int] = mapped_column(BigInteger)
+    seq: Mapped[int] = mapped_column(BigInteger, ForeignKey("audit.seq"))
+
+
+def insert(connection: Connection, table: type[Base]) -> sqlite.Insert | postgresql.Insert:
+    """Return an insert of the connection's own kind, which can say what a taken key means."""
+    if connection.dialect.name == "sqlite":
+        return sqlite.insert(table)
+    return postgresql.insert(table)
+
+
+def insert_new(connection: Connection, table: type[Base]) -> sqlite.Insert | postgresql.Insert:
+    """Return an insert that leaves a row alone whose key is taken."""
+    return insert(connection, table).on_conflict_do_nothing()
