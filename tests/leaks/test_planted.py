@@ -1,0 +1,45 @@
+"""Planted leaks are caught and their honest twins are not accused."""
+
+import numpy as np
+import pytest
+from conftest import walk
+from leaks.planted import PLANTED
+
+from pmx_ray.data.panel import Panel
+from pmx_ray.folds import FoldSettings, build_folds
+from pmx_ray.leaks.audit import audit
+
+
+def with_history(panel: Panel) -> Panel:
+    """Return the panel with volumes, gaps on every tenth session or so, and a delisting."""
+    rng = np.random.default_rng(3)
+    missing = rng.random(panel.close.shape) < 0.1
+    missing[:, 0] = False
+    missing[2, 200:] = True
+    close = np.where(missing, np.nan, panel.close)
+    gap = missing.copy()
+    volume = np.where(missing, np.nan, rng.lognormal(13.0, 1.0, close.shape))
+    return Panel(panel.calendar, panel.tickers, panel.sessions, close, volume=volume, gap=gap)
+
+
+WHOLE = walk("ABC", 240)
+TORN = with_history(WHOLE)
+PLAN = build_folds(
+    WHOLE.sessions, FoldSettings(input_size=100, step_size=6, steps=(7, 10), refit_every=4)
+)
+TEARS = ("two-sided imputation", "later-than-cutoff exogenous data", "survivorship")
+
+
+def findings(kind: str, place: int) -> tuple[object, ...]:
+    stage, panel = PLANTED[kind][place], TORN if kind in TEARS else WHOLE
+    return audit([stage], panel, PLAN, rng=np.random.default_rng(0)).findings
+
+
+@pytest.mark.parametrize("kind", PLANTED)
+def test_audit_when_a_leak_is_planted_then_caught(kind: str) -> None:
+    assert findings(kind, 0)
+
+
+@pytest.mark.parametrize("kind", PLANTED)
+def test_audit_when_the_stage_is_the_honest_twin_then_not_accused(kind: str) -> None:
+    assert findings(kind, 1) == ()
