@@ -7,23 +7,30 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import Annotated, NoReturn
 
 import structlog
 import typer
-from rich.console import Console
 
 from pmx_ray import __version__
-from pmx_ray.cli.place import default_root
+from pmx_ray.cli import auditing
+from pmx_ray.cli.options import (
+    EXIT_BAD_INPUT,
+    EXIT_FAILED_CELLS,
+    EXIT_OTHER,
+    Address,
+    Assignments,
+    Folder,
+    Json,
+    Out,
+    SettingsPath,
+    console,
+    prepared,
+    see_plugins,
+)
 from pmx_ray.clock import utc_now
 from pmx_ray.errors import DataError, PmxError, SettingsError
-
-if TYPE_CHECKING:
-    from pmx_ray.backtest.sweep import Sweep
-
-EXIT_FAILED_CELLS, EXIT_BAD_INPUT, EXIT_OTHER = 3, 2, 1
 
 ADDRESSES = ("in-process", "local", "auto")
 ADDRESS = re.compile(r"(ray://)?[^\s:/]+:\d{1,5}")
@@ -53,27 +60,6 @@ def top(
     """Evaluate forecasters by rolling cross-validation, on this machine or on a Ray cluster."""
 
 
-SettingsPath = Annotated[Path, typer.Argument(help="YAML file of sweep settings.")]
-Folder = Annotated[Path, typer.Argument(help="A sweep folder, as `pmx plan` makes one.")]
-Out = Annotated[
-    Path | None,
-    typer.Option("--out", help="Folder of the sweep folders. [default: $PMX_HOME or ./runs]"),
-]
-Assignments = Annotated[
-    list[str] | None,
-    typer.Option("--set", help="Override a setting, e.g. --set folds.step_size=5; repeatable."),
-]
-Address = Annotated[
-    str | None,
-    typer.Option(
-        "--address",
-        help="Where blocks run: in-process, local, auto, or HOST:PORT of a Ray cluster. "
-        "[default: $RAY_ADDRESS, else local; in-process where the work is a few seconds]",
-    ),
-]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object a line, for machines.")]
-
-
 @app.command()
 def sweep(
     settings: SettingsPath,
@@ -85,9 +71,9 @@ def sweep(
     """Plan, run, evaluate, compare and report in one go; what is there already is reused."""
     from pmx_ray.cli import steps  # noqa: PLC0415
 
-    voice = steps.Voice(_console(), as_json)
+    voice = steps.Voice(console(), as_json)
     where = _address(address)
-    ready = _prepared(settings, out, assignments)
+    ready = prepared(settings, out, assignments)
     store = steps.open_lake(ready)
     steps.check_ledger(ready)
     outline = steps.plan_step(voice, ready, store)
@@ -110,8 +96,8 @@ def plan(
     """Make the sweep folder; print cells, cache hits, predicted seconds and memory."""
     from pmx_ray.cli import steps  # noqa: PLC0415
 
-    ready = _prepared(settings, out, assignments)
-    steps.plan_step(steps.Voice(_console(), as_json), ready, steps.open_lake(ready))
+    ready = prepared(settings, out, assignments)
+    steps.plan_step(steps.Voice(console(), as_json), ready, steps.open_lake(ready))
 
 
 @app.command()
@@ -120,7 +106,7 @@ def run(folder: Folder, address: Address = None, as_json: Json = False) -> None:
     from pmx_ray.cli import steps  # noqa: PLC0415
 
     ready = steps.open_sweep(folder)
-    voice = steps.Voice(_console(), as_json)
+    voice = steps.Voice(console(), as_json)
     steps.refresh(ready)
     store = steps.open_lake(ready)
     settled = steps.run_step(voice, ready, store, address=_address(address))
@@ -132,7 +118,7 @@ def evaluate(folder: Folder, as_json: Json = False) -> None:
     """Turn forecasts into losses and measures: leaderboard.parquet, and the ledger's rows."""
     from pmx_ray.cli import steps  # noqa: PLC0415
 
-    ready, voice = steps.open_sweep(folder), steps.Voice(_console(), as_json)
+    ready, voice = steps.open_sweep(folder), steps.Voice(console(), as_json)
     steps.evaluate_step(voice, ready, steps.open_lake(ready))
     steps.record_step(voice, ready, clock=utc_now)
     steps.leaderboard_step(voice, ready)
@@ -145,7 +131,7 @@ def compare(folder: Folder, as_json: Json = False) -> None:
     from pmx_ray.cli import steps  # noqa: PLC0415
 
     ready = steps.open_sweep(folder)
-    steps.compare_step(steps.Voice(_console(), as_json), ready, steps.open_lake(ready))
+    steps.compare_step(steps.Voice(console(), as_json), ready, steps.open_lake(ready))
 
 
 @app.command()
@@ -153,7 +139,7 @@ def report(folder: Folder, as_json: Json = False) -> None:
     """Write report.html from what the folder holds."""
     from pmx_ray.cli import steps  # noqa: PLC0415
 
-    steps.report_step(steps.Voice(_console(), as_json), steps.open_sweep(folder))
+    steps.report_step(steps.Voice(console(), as_json), steps.open_sweep(folder))
 
 
 @app.command()
@@ -165,26 +151,11 @@ def forecasters(
     """List the registered forecasters with their parameters and defaults."""
     from pmx_ray.cli import steps  # noqa: PLC0415
 
-    _see_plugins()
-    steps.list_forecasters(_console(), plugins or [])
+    see_plugins()
+    steps.list_forecasters(console(), plugins or [])
 
 
-@app.command(name="audit-leaks")
-def audit_leaks(
-    settings: SettingsPath,
-    assignments: Assignments = None,
-    cutoffs: Annotated[
-        int, typer.Option(min=1, help="Cutoffs at which the future is overwritten.")
-    ] = 3,
-    as_json: Json = False,
-) -> None:
-    """Overwrite the future with noise and demand the same forecasts, bit by bit."""
-    from pmx_ray.cli import steps  # noqa: PLC0415
-
-    ready = _prepared(settings, None, assignments)
-    leaks = steps.audit_step(steps.Voice(_console(), as_json), ready, n_cutoffs=cutoffs)
-    if leaks:
-        raise typer.Exit(EXIT_OTHER)
+auditing.mount(app)
 
 
 def main() -> None:
@@ -222,26 +193,6 @@ def _stoppable() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _prepared(settings: Path, out: Path | None, assignments: list[str] | None) -> "Sweep":
-    from pmx_ray.backtest.settings import load_settings  # noqa: PLC0415
-    from pmx_ray.backtest.sweep import prepare  # noqa: PLC0415
-
-    _see_plugins(settings.resolve().parent)
-    return prepare(
-        load_settings(settings, assignments or ()),
-        root=out or default_root(),
-        clock=utc_now,
-        base_dir=settings.resolve().parent,
-    )
-
-
-def _see_plugins(*folders: Path) -> None:
-    """Let plugins be imported from the current directory and from beside the settings file."""
-    for folder in (*folders, Path.cwd()):
-        if str(folder) not in sys.path:
-            sys.path.insert(0, str(folder))
-
-
 def _address(given: str | None) -> str | None:
     address = given or os.environ.get("RAY_ADDRESS") or None
     if address is None or address in ADDRESSES or ADDRESS.fullmatch(address):
@@ -249,12 +200,6 @@ def _address(given: str | None) -> str | None:
     raise SettingsError(
         f"--address was '{address}'; it must be {', '.join(ADDRESSES)} or HOST:PORT"
     )
-
-
-def _console() -> Console:
-    columns = os.environ.get("COLUMNS", "")
-    width = int(columns) if columns.isdigit() and int(columns) > 0 else 120
-    return Console(width=None if sys.stdout.isatty() else width)
 
 
 def _exit_if_failed(n_failed: int) -> None:

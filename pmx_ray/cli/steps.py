@@ -5,11 +5,10 @@ import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -18,7 +17,6 @@ from pmx_ray.backtest.blocks import BlockPlan, WorkBlock
 from pmx_ray.backtest.dispatch import DispatchPolicy
 from pmx_ray.backtest.executor import Settled, run_in_process
 from pmx_ray.backtest.frame import FRAME_SCHEMA
-from pmx_ray.backtest.leaks import audit_leaks
 from pmx_ray.backtest.outcome import baseline_id, compare_sweep, evaluate_sweep, evaluated
 from pmx_ray.backtest.record import run_record
 from pmx_ray.backtest.settings import ExecutionSettings
@@ -319,17 +317,6 @@ def n_unaccepted_failures(voice: Voice, sweep: Sweep) -> int:
         text = ", ".join(f"{n} {status}" for status, n in counts.most_common())
         voice.say("failed", f"failed forecasts: {text}; reasons: report, Failed cells", **counts)
     return sum(unaccepted.values())
-
-
-def audit_step(voice: Voice, sweep: Sweep, *, n_cutoffs: int) -> int:
-    """Audit the sweep's specs for look-ahead; return how many leaks were found."""
-    rng = np.random.default_rng(sweep.settings.seed)
-    leaks = audit_leaks(sweep.panel, sweep.plan, sweep.specs, rng=rng, n_cutoffs=n_cutoffs)
-    for leak in leaks:
-        voice.say("leak", f"leak: {leak}", **asdict(leak))
-    text = f"audit: {len(leaks)} leaks in {len(sweep.specs)} forecasters at {n_cutoffs} cutoffs"
-    voice.say("audit", text, leaks=len(leaks))
-    return len(leaks)
 
 
 def list_forecasters(console: Console, plugins: list[str]) -> None:

@@ -266,9 +266,11 @@ def hits_less_misses(statement: FloatArray, outcome: FloatArray) -> tuple[float,
     Parameters
     ----------
     statement, outcome : ndarray of shape (F, N)
-        NaN where there is none; an outcome of 0 is not counted.
+        NaN where there is none; an outcome of 0 is not counted, and none is without a statement.
     """
     present = ~np.isnan(statement)
+    if not present.any():
+        return 0.0, 0
     values = np.where(present, statement, 0.0)
     earlier = np.cumsum(present, axis=0) - present
     mean = (np.cumsum(values, axis=0) - values) / np.maximum(earlier, 1)

@@ -75,7 +75,7 @@ def plant_canary(panel: Panel, *, rng: np.random.Generator) -> Fair:
     returns = rng.choice([-1.0, 1.0], shape) * VOLATILITY * np.exp(SPREAD * sizes)
     close = _prices(returns, panel)
     before = close * np.exp(-returns)
-    fields = {
+    fields: dict[str, Any] = {
         "open": close,
         "high": np.fmax(close, before),
         "low": np.fmin(close, before),

@@ -258,8 +258,8 @@ def test_audit_when_a_forecaster_peeks_then_exit_1_and_named(pmx: Pmx) -> None:
     }
     pmx.write(settings, long_form())
     out = pmx("audit-leaks", "sweep.yaml", code=1)
-    assert "leak: peeking forecast of A at 2015-" in out
-    assert "leak: drift" not in out
+    assert "leak: forecaster peeking: the output of A at 2015-" in out
+    assert "leak: forecaster drift" not in out
 
 
 def test_forecasters_when_listed_then_each_with_its_parameters(pmx: Pmx) -> None:
