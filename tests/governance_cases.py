@@ -26,6 +26,7 @@ STEP = 5
 NOW = datetime(2024, 6, 1, 12, tzinfo=UTC)
 KEY = "key-of-the-evaluation"
 FIRST = date(2023, 1, 2)
+POLICY = GovernancePolicy()
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Case:
     report: EvaluationReport
     comparison: Comparison
     facts: Facts
-    policy: GovernancePolicy = GovernancePolicy()
+    policy: GovernancePolicy = POLICY
     as_of: datetime = NOW
 
     def decide(self, **changed: Any) -> GovernanceDecision:

@@ -135,7 +135,7 @@ def leak_audit(evidence: Evidence, policy: GovernancePolicy) -> Check:  # noqa: 
         unit="count",
         say=lambda value, limit: (
             f"The audit recomputed {leaks.n_probes:,} forecasts, features and scores with the "
-            f"future hidden or changed and found {value} leaks; {limit} are allowed.{first}"
+            f"future hidden or changed. Leaks found: {value}; allowed: {limit}.{first}"
         ),
         missing="No leak audit was made; run `pmx audit-leaks`.",
     )
@@ -151,8 +151,8 @@ def data_quality(evidence: Evidence, policy: GovernancePolicy) -> Check:
         policy.min_data_quality_frac,
         unit="fraction",
         say=lambda value, limit: (
-            f"{value} of the prices it was judged on are sound ({quality.n_quarantined} tickers "
-            f"were left out); at least {limit} is asked for."
+            f"{value} of the prices it was judged on are sound (tickers left out: "
+            f"{quality.n_quarantined}); at least {limit} is asked for."
         ),
         missing="The quality of the prices is not known; run `pmx sweep`.",
     )

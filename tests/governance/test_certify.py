@@ -257,7 +257,7 @@ REFUSED = {
     ),
     "a drill without a time zone": (
         "fallback",
-        lambda c: c.with_facts(fallback={"exercised_at": datetime(2024, 5, 30)}),  # noqa: DTZ001
+        lambda c: c.with_facts(fallback={"exercised_at": datetime(2024, 5, 30)}),
         "no time zone",
     ),
     "the challenger for a fallback": (
