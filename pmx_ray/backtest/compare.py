@@ -103,9 +103,7 @@ class _AtStep:
         pairs = pairs_of(self.specs, self.base.id)
         self.pairs = PairTests(pairs, self.sleeves.step, self.sleeves.step_size)
 
-    def add(
-        self, cells: Cells, h: int, *, common: BoolArray, settings: EvaluationSettings
-    ) -> None:
+    def add(self, cells: Cells, h: int, *, common: BoolArray, settings: EvaluationSettings) -> None:
         """Take the next rows; ``common`` are the cells that figures are taken over, (F, N)."""
         own = {spec.id: cells.losses(spec, h, common) for spec in cells.specs}
         self.pairs.add(own, is_path=cells.axes.is_path)
@@ -200,13 +198,18 @@ def _concluded(
 def _differences(at_step: _AtStep, draws: Draws, *, level: float) -> list[PairedDifference]:
     found = []
     for n, pair in enumerate(at_step.pairs.pairs):
-        if pair.second is at_step.base:
+        if pair.second == at_step.base:
             for loss in PAIRED_LOSSES:
                 total, n_pairs = at_step.pairs.sums(loss, n)
                 found.append(
                     _difference(
-                        pair.first, at_step.sleeves.step, loss, total, n_pairs,
-                        draws=draws, level=level,
+                        pair.first,
+                        at_step.sleeves.step,
+                        loss,
+                        total,
+                        n_pairs,
+                        draws=draws,
+                        level=level,
                     )  # fmt: skip
                 )
     return found

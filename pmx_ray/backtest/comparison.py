@@ -158,7 +158,7 @@ class SetTests:
     superior: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
 class Comparison:
     """Every spec against the baseline and against each other.
 

@@ -2,15 +2,17 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from scipy import special
 
 from pmx_ray._typing import BoolArray, FloatArray
 from pmx_ray.backtest.cells import Axes, Cells, SpecCells, SpecName
 from pmx_ray.backtest.comparison import DIAGNOSTICS_SCHEMA
-from pmx_ray.backtest.scoring import none_if_nan
+from pmx_ray.backtest.scoring import Row, none_if_nan
 from pmx_ray.backtest.strategy import Sleeves
 from pmx_ray.stats import diagnostics
 
@@ -19,6 +21,9 @@ LAGS = 10
 
 BREACH = 0.05
 """Share of outcomes that should fall below the lowest quantile."""
+
+
+SingleArray: TypeAlias = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,9 +40,9 @@ class Errors:
         Whether the outcome fell below the 5 % quantile.
     """
 
-    actual: FloatArray
-    mean: FloatArray
-    standardised: FloatArray
+    actual: SingleArray
+    mean: SingleArray
+    standardised: SingleArray
     breach: BoolArray
 
     @classmethod
@@ -47,8 +52,7 @@ class Errors:
         mean = np.where(used, spec.mean[..., h], np.nan)
         standardised = (actual - mean) / np.sqrt(spec.variance[..., h])
         breach = ~spec.inside_90[..., h] & (actual < mean)
-        single = (grid.astype(np.float32) for grid in (actual, mean, standardised))
-        return cls(*single, breach)
+        return cls(_single(actual), _single(mean), _single(standardised), breach)
 
     @classmethod
     def joined(cls, parts: Sequence["Errors"]) -> "Errors":
@@ -61,9 +65,11 @@ class Errors:
         )
 
 
-def diagnostics_table(
-    spec: SpecName, errors: Errors, axes: Axes, *, sleeves: Sleeves
-) -> pa.Table:
+def _single(grid: FloatArray) -> SingleArray:
+    return grid.astype(np.float32)
+
+
+def diagnostics_table(spec: SpecName, errors: Errors, axes: Axes, *, sleeves: Sleeves) -> pa.Table:
     """Return the rows of ``DIAGNOSTICS_SCHEMA`` of one spec and step, by ticker.
 
     Errors of steps that reach over several cutoffs are related by construction: of those, every
@@ -73,9 +79,7 @@ def diagnostics_table(
     return pa.Table.from_pylist(rows, schema=DIAGNOSTICS_SCHEMA)
 
 
-def _rows(
-    spec: SpecName, errors: Errors, axes: Axes, sleeves: Sleeves
-) -> Iterator[dict[str, str | int | float | bool | None]]:
+def _rows(spec: SpecName, errors: Errors, axes: Axes, sleeves: Sleeves) -> Iterator[Row]:
     apart = slice(None, None, sleeves.n_sleeves)
     for n, ticker in enumerate(axes.tickers):
         actual, mean, z = (
@@ -85,7 +89,7 @@ def _rows(
         known = ~np.isnan(z)
         breach = errors.breach[apart, n][known]
         intercept, slope, p = diagnostics.mincer_zarnowitz(actual[known], mean[known], lags=0)
-        row = {
+        row: Row = {
             "spec": spec.id,
             "label": spec.label,
             "ticker": ticker,

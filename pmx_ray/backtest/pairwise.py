@@ -19,7 +19,7 @@ MOST_SPECS = 40
 """Up to so many specs every pair is tested; beyond, each spec against the baseline alone."""
 
 Losses = Mapping[str, Mapping[str, FloatArray]]
-"""Spec id to loss to its values on the common cells of one step, (F, N); NaN where there is none."""
+"""Spec id to loss to its values on the common cells of one step, (F, N); NaN where it has none."""
 
 
 @dataclass(frozen=True, slots=True)

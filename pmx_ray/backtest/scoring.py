@@ -155,8 +155,7 @@ class Scorer:
             "qlike": _means(sums, "qlike"),
             "crps": _means(sums, "crps"),
             **{
-                name: skill(name, sums[loss], sums[f"base_{loss}"])
-                for name, loss in SKILLS.items()
+                name: skill(name, sums[loss], sums[f"base_{loss}"]) for name, loss in SKILLS.items()
             },
         }
         return self._table(spec, columns, TICKERS_SCHEMA)

@@ -9,7 +9,7 @@ from pmx_ray._typing import FloatArray
 from pmx_ray.backtest.comparison import SetTests
 from pmx_ray.backtest.resampling import Draws
 from pmx_ray.stats.intervals import ratio
-from pmx_ray.stats.predictive import confidence_set, superior_ability
+from pmx_ray.stats.superior import confidence_set, superior_ability
 
 
 @dataclass(frozen=True, slots=True, eq=False)

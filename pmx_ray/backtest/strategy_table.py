@@ -9,7 +9,7 @@ from pmx_ray._typing import FloatArray
 from pmx_ray.backtest.cells import Axes, SpecName
 from pmx_ray.backtest.comparison import STRATEGIES_SCHEMA
 from pmx_ray.backtest.resampling import Draws
-from pmx_ray.backtest.scoring import none_if_nan
+from pmx_ray.backtest.scoring import Row, none_if_nan
 from pmx_ray.backtest.strategy import Sleeves
 from pmx_ray.backtest.tally import Tally
 from pmx_ray.stats import measures
@@ -71,7 +71,7 @@ def strategy_table(
             level=level,
             seed=int(np.random.default_rng([seed, sleeves.step]).integers(2**31)),
         )
-        row = {
+        row: Row = {
             "spec": spec.id,
             "label": spec.label,
             "step": sleeves.step,
@@ -104,9 +104,7 @@ def _sharpe(returns: FloatArray, sleeves: Sleeves) -> dict[str, float]:
     return {
         "n_effective": n,
         "sharpe": found.sharpe,
-        "sharpe_annual": measures.sharpe_annual(
-            returns, periods_per_year=sleeves.periods_per_year
-        ),
+        "sharpe_annual": measures.sharpe_annual(returns, periods_per_year=sleeves.periods_per_year),
         "skew": found.skew,
         "kurtosis": found.kurtosis,
         "probabilistic_sharpe": probability,

@@ -14,7 +14,7 @@ import structlog
 import typer
 
 from pmx_ray import __version__
-from pmx_ray.cli import auditing
+from pmx_ray.cli import auditing, certifying
 from pmx_ray.cli.options import (
     EXIT_BAD_INPUT,
     EXIT_FAILED_CELLS,
@@ -156,6 +156,7 @@ def forecasters(
 
 
 auditing.mount(app)
+certifying.mount(app)
 
 
 def main() -> None:

@@ -27,8 +27,10 @@ from pmx_ray.clock import Clock
 from pmx_ray.errors import SettingsError
 from pmx_ray.forecasters.protocol import Status
 from pmx_ray.forecasters.registry import load_families
+from pmx_ray.governance.trials import trials_of
 from pmx_ray.lake import BlockStore, Receipt, open_store, read_block
 from pmx_ray.ledger import open_ledger
+from pmx_ray.ledger.trials import Trials
 from pmx_ray.remote.token import use_token
 from pmx_ray.report.page import write_page
 from pmx_ray.report.terminal import print_leaderboard
@@ -270,9 +272,11 @@ def compare_step(voice: Voice, sweep: Sweep, store: BlockStore) -> None:
 
 
 def record_step(voice: Voice, sweep: Sweep, *, clock: Clock) -> None:
-    """Record the run, its specs and its metrics in the ledger; recording again changes nothing."""
+    """Record the run, its specs, metrics and trials; recording again changes nothing."""
+    report, provenance = evaluated(sweep)
     with open_ledger(ledger_url(sweep.folder.parent)) as ledger:
-        ledger.record_run(run_record(sweep, *evaluated(sweep), recorded_at=clock()))
+        ledger.record_run(run_record(sweep, report, provenance, recorded_at=clock()))
+        Trials(ledger).record(trials_of(report, sweep.panel.tickers))
         url = ledger.shown_url
         text = f"record: run {sweep.sweep_id[:12]} in {url}"
         voice.say("record", text, sweep_id=sweep.sweep_id, ledger=url)

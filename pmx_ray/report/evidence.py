@@ -1,4 +1,4 @@
-"""The tests of a comparison: predictive ability, strategies, regimes and diagnostics, a step each."""
+"""The tests of a comparison: predictive ability, strategies, regimes and diagnostics, by step."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -55,13 +55,13 @@ def _at(view: ReportView, comparison: Comparison, step: int) -> Iterator[Markup]
     yield _tests(view, comparison, step)
     strategies = _rows(comparison.strategies, step)
     if strategies:
-        yield _strategies(view, strategies, step)
+        yield _strategies(strategies, step)
     regimes = _rows(comparison.regimes, step)
     if regimes:
-        yield _regimes(view, regimes, step)
+        yield _regimes(regimes, step)
     diagnostics = _rows(comparison.diagnostics, step)
     if diagnostics:
-        yield _diagnostics(view, diagnostics, step)
+        yield _diagnostics(diagnostics, step)
 
 
 def _tests(view: ReportView, comparison: Comparison, step: int) -> Markup:
@@ -72,7 +72,9 @@ def _tests(view: ReportView, comparison: Comparison, step: int) -> Markup:
         if row["ticker"] == POOLED and row["versus"] == comparison.baseline
     }
     titles = [
-        f"{name} ({what})" for what in JUDGED.values() for name in ("p against the walk", "in set, p")
+        f"{name} ({what})"
+        for what in JUDGED.values()
+        for name in ("p against the walk", "in set, p")
     ]
     rows = []
     for spec in view.specs:
@@ -94,12 +96,12 @@ def _ability(found: SetTests, what: str) -> str:
         return ""
     names = typeset.things(len(found.superior), "forecaster")
     return (
-        f"On {what}, Hansen's test of superior predictive ability gives p {_probability(found.spa_p)}"
-        f"; StepM finds {names} better."
+        f"On {what}, Hansen's test of superior predictive ability gives p "
+        f"{_probability(found.spa_p)}; StepM finds {names} better."
     )
 
 
-def _strategies(view: ReportView, rows: Sequence[Row], step: int) -> Markup:
+def _strategies(rows: Sequence[Row], step: int) -> Markup:
     titles = (
         "Sharpe, annual", "Deepest fall", "Return over the walk's, p", "Information ratio",
         "Variance over the walk's, p", "Value at risk", "Expected shortfall", "P(Sharpe > 0)",
@@ -123,7 +125,7 @@ def _strategies(view: ReportView, rows: Sequence[Row], step: int) -> Markup:
     return _table(f"Step {step}: what the trading rule earned, net of costs", titles, body)
 
 
-def _regimes(view: ReportView, rows: Sequence[Row], step: int) -> Markup:
+def _regimes(rows: Sequence[Row], step: int) -> Markup:
     by_spec: dict[str, dict[str, Row]] = {}
     for row in rows:
         by_spec.setdefault(str(row["spec"]), {})[str(row["regime"])] = row
@@ -150,13 +152,12 @@ def _regime(row: Row | None) -> Markup:
     return tag("td", tag("strong", text) if row["leads"] else text, " ", after)
 
 
-def _diagnostics(view: ReportView, rows: Sequence[Row], step: int) -> Markup:
+def _diagnostics(rows: Sequence[Row], step: int) -> Markup:
     by_spec: dict[str, list[Row]] = {}
     for row in rows:
         by_spec.setdefault(str(row["label"]), []).append(row)
     body = [
-        (label, [_rejected(found, name) for name in _DIAGNOSED])
-        for label, found in by_spec.items()
+        (label, [_rejected(found, name) for name in _DIAGNOSED]) for label, found in by_spec.items()
     ]
     caption = (
         f"Step {step}: share of tickers whose standardised errors fail a diagnostic at "

@@ -54,7 +54,10 @@ def write_page(folder: Path) -> Path:
             f"pmx compare {folder}"
         )
     page = render_page(
-        EvaluationReport.load(folder), comparison, provenance, decision=_decision(folder, provenance)
+        EvaluationReport.load(folder),
+        comparison,
+        provenance,
+        decision=_decision(folder, provenance),
     )
     FolderStore(folder).replace(PAGE, page.encode())
     return folder / PAGE

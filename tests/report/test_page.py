@@ -256,7 +256,7 @@ def test_page_when_many_specs_and_cutoffs_then_own_part_stays_small(make):
 
 def test_page_when_forecasters_are_not_drawn_then_said(make):
     page = _Page(
-        render_page(make(("random_walk", *(f"m{n:02d}" for n in range(15))), n_cutoffs=3), {}, {})
+        render_page(make(("random_walk", *(f"m{n:02d}" for n in range(15))), n_cutoffs=3), None, {})
     )
     assert "3 others are in the tables and the Parquet files only." in page.text
 

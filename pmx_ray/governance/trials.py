@@ -1,0 +1,125 @@
+"""From an evaluation to the trials it makes, and from all trials to what a certificate reads."""
+
+import os
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pyarrow.compute as pc
+
+from pmx_ray._typing import DateArray, FloatArray
+from pmx_ray.backtest.report_types import EvaluationReport
+from pmx_ray.backtest.strategy import Sleeves
+from pmx_ray.governance.facts import TrialFacts
+from pmx_ray.ledger.trials import Trial, TrialSource
+from pmx_ray.provenance import canonical_json, sha256_hex
+from pmx_ray.stats.overfitting import moments, probability_of_overfitting
+
+MOST_BLOCKS, MIN_BLOCK = 16, 4
+"""Blocks of the cross-validation behind the probability of overfitting, and least cutoffs of one;
+where there are too few cutoffs for as many blocks, fewer are cut."""
+
+
+def trials_of(
+    report: EvaluationReport, tickers: Iterable[str], *, source: TrialSource | None = None
+) -> tuple[Trial, ...]:
+    """Return every configuration of a report: each spec at each step, the baseline among them.
+
+    A configuration is a spec, a step and a trading rule: what a search may choose between.
+
+    Parameters
+    ----------
+    report : EvaluationReport
+        What was evaluated; one of a combinatorial plan, which has no walk in time, gives a series
+        without a return, and counts all the same.
+    tickers : iterable of str
+        The panel's.
+    source : TrialSource, optional
+        ``ci`` where the environment has ``CI`` set, else ``sweep``.
+    """
+    source = source or (TrialSource.CI if os.environ.get("CI") else TrialSource.SWEEP)
+    rule = {name: report.settings.get(name) for name in ("costs", "min_edge_bps")}
+    names = tuple(sorted(tickers))
+    found = []
+    for row in report.leaderboard.to_pylist():
+        cutoffs, returns = series(report, spec=row["spec"], step=row["step"])
+        config = {"spec": row["spec"], "step": row["step"], "rule": rule}
+        found.append(
+            Trial(
+                config_id=sha256_hex(canonical_json(config)),
+                spec_id=row["spec"],
+                label=row["label"],
+                step=row["step"],
+                source=source,
+                tickers=names,
+                cutoffs=cutoffs,
+                returns=returns,
+            )
+        )
+    return tuple(found)
+
+
+def series(report: EvaluationReport, *, spec: str, step: int) -> tuple[DateArray, FloatArray]:
+    """Return the distinct cutoffs of a report and the net return of a spec at each, both (C,)."""
+    table = report.cutoffs
+    table = table.filter(pc.and_(pc.equal(table["spec"], spec), pc.equal(table["step"], step)))
+    cutoffs = table["cutoff"].to_numpy().astype("datetime64[D]")
+    returns = table["net_return"].to_numpy().astype(np.float64)
+    distinct, first, counts = np.unique(cutoffs, return_index=True, return_counts=True)
+    if counts.max(initial=1) > 1:  # a combinatorial plan scores a cutoff in several splits
+        return distinct, np.full(len(distinct), np.nan)
+    return distinct, returns[first]
+
+
+def trial_facts(
+    known: Sequence[Trial], own: Sequence[Trial], *, step: int, step_size: int
+) -> TrialFacts:
+    """Return what all trials of a data slice say of a run that holds some of them.
+
+    Sharpe ratios are compared per period, so only trials of the same step have a say in their
+    variance; all count. Overfitting is judged among the trials of that step which have a return at
+    every cutoff of the run at which the run itself has one.
+
+    Parameters
+    ----------
+    known : sequence of Trial
+        Every trial that touches the run's slice.
+    own : sequence of Trial
+        Those of the run.
+    step, step_size : int
+        Sessions that positions are held, and between cutoffs of the run.
+    """
+    ids = {trial.config_id for trial in own}
+    alike = [trial for trial in known if trial.step == step]
+    sharpes = [moments(trial.returns).sharpe for trial in alike]
+    finite = np.array([sharpe for sharpe in sharpes if np.isfinite(sharpe)])
+    cutoffs = next(trial.cutoffs for trial in own if trial.step == step)
+    columns = [_at(trial, cutoffs) for trial in alike]
+    traded = [column for column in columns if not np.isnan(column).all()]
+    pbo, n_splits = _overfitting(traded, Sleeves(step, step_size))
+    return TrialFacts(
+        n_trials=len({trial.config_id for trial in (*known, *own)}),
+        n_in_run=len(ids),
+        sharpe_variance=float(np.var(finite, ddof=1)) if len(finite) > 1 else 0.0,
+        pbo=pbo,
+        n_splits=n_splits,
+    )
+
+
+def _at(trial: Trial, cutoffs: DateArray) -> FloatArray:
+    """Return the returns of a trial at ``cutoffs``; NaN where it has none."""
+    place = np.searchsorted(trial.cutoffs, cutoffs).clip(max=len(trial.cutoffs) - 1)
+    return np.where(trial.cutoffs[place] == cutoffs, trial.returns[place], np.nan)
+
+
+def _overfitting(columns: Sequence[FloatArray], sleeves: Sleeves) -> tuple[float | None, int]:
+    """Return the probability of overfitting, and the splits behind it; None where undefined."""
+    if len(columns) < 2:
+        return None, 0
+    returns = np.column_stack(columns)
+    most = min(MOST_BLOCKS, len(returns) // MIN_BLOCK)
+    n_blocks = most - most % 2
+    purge = sleeves.n_sleeves - 1
+    if n_blocks < 2 or 2 * purge >= len(returns) // n_blocks:
+        return None, 0
+    found = probability_of_overfitting(returns, n_blocks=n_blocks, purge=purge)
+    return (None, 0) if np.isnan(found.pbo) else (found.pbo, found.n_splits)
