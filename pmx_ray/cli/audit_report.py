@@ -1,16 +1,22 @@
-"""What the leak audit says: one table, and a sentence a leak."""
+"""What the leak audit and the conformance check say."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import groupby
+from typing import Any
 
 import numpy as np
+import yaml
 from rich.table import Table
 
 from pmx_ray.backtest.sweep import Sweep
 from pmx_ray.cli.steps import Voice
+from pmx_ray.errors import SettingsError
 from pmx_ray.features.exogenous import FEATURES
 from pmx_ray.leaks.audit import LeakAudit, audit, sample
+from pmx_ray.leaks.bench import Bench
+from pmx_ray.leaks.conformance import CHECKS, Checked, check
+from pmx_ray.leaks.loading import spec_of
 from pmx_ray.leaks.probes import PROBES, Probed
 from pmx_ray.leaks.stages import ForecasterStage, Stage, exogenous_stage
 
@@ -69,3 +75,64 @@ def _print_findings(voice: Voice, probed: Probed) -> None:
     if probed.findings:
         more = len(probed.findings) - 1
         voice.say("leak", f"leak: {probed.findings[0]}" + (f"; {more} more" if more else ""))
+
+
+LEAK_ADVICE = "use sessions up to the cutoff only: plan.training() and plan.context() cut for you"
+
+REPEAT_ADVICE = "draw from the rng that fit is given and from nothing else"
+
+
+def settings_of(assignments: Sequence[str]) -> dict[str, Any]:
+    """Return ``name=value`` words as settings; values are read as YAML.
+
+    Raises
+    ------
+    SettingsError
+        If a word is not of that form.
+    """
+    given: dict[str, Any] = {}
+    for assignment in assignments:
+        name, separator, text = assignment.partition("=")
+        if not (name and separator):
+            raise SettingsError(f"--setting {assignment}: write it as name=value, e.g. window=60")
+        try:
+            given[name] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise SettingsError(f"--setting {assignment}: the value is not valid YAML") from None
+    return given
+
+
+def check_step(voice: Voice, address: str, settings: Mapping[str, Any], *, input_size: int) -> bool:
+    """Check the class at ``address`` and print a line a check; return whether all passed."""
+    spec = spec_of(address, settings)
+    lines = list(check(spec, input_size=input_size))
+    if len(lines) == len(CHECKS):  # else it does not run, and there is nothing to probe
+        bench = Bench(spec, input_size=input_size)
+        rng = np.random.default_rng(0)
+        audited = audit([ForecasterStage(spec)], bench.panel, bench.plan, rng=rng)
+        lines += [_as_line(probed) for probed in audited.probed]
+    voice.say("forecaster", spec.label, forecaster=spec.label)
+    for line in lines:
+        _print_line(voice, line)
+    failed = sum(not line.passed for line in lines)
+    skipped = len(CHECKS) + len(PROBES) - len(lines) if len(lines) < len(CHECKS) else 0
+    text = f"check: {len(lines) - failed} of {len(lines)} checks passed"
+    text += f"; {skipped} more were not made" if skipped else ""
+    voice.say("check", text, checks=len(lines), failed=failed, skipped=skipped)
+    return failed == 0
+
+
+def _as_line(probed: Probed) -> Checked:
+    problem = ""
+    if probed.findings:
+        more = len(probed.findings) - 1
+        problem = probed.findings[0].sentence + (f"; {more} more" if more else "")
+    advice = REPEAT_ADVICE if probed.probe == "repeat" else LEAK_ADVICE
+    return Checked(f"no leak: {probed.probe}", problem, advice)
+
+
+def _print_line(voice: Voice, line: Checked) -> None:
+    text = f"  {'ok  ' if line.passed else 'FAIL'}  {line.name:24s}"
+    if not line.passed:
+        text += f"  {line.problem}\n        {'':24s}  -> {line.advice}"
+    voice.say("checked", text.rstrip(), **asdict(line), passed=line.passed)

@@ -18,6 +18,7 @@ Cutoffs = Annotated[
 def mount(app: typer.Typer) -> None:
     """Add the verbs to ``app``."""
     app.command(name="audit-leaks")(audit_leaks)
+    app.command(name="check-forecaster")(check_forecaster)
 
 
 def audit_leaks(
@@ -36,6 +37,34 @@ def audit_leaks(
     audited = audit_report.audit_sweep(ready, n_cutoffs=cutoffs, n_folds=folds, n_tickers=tickers)
     audit_report.print_audit(_voice(as_json), audited)
     if audited.findings:
+        raise typer.Exit(options.EXIT_OTHER)
+
+
+def check_forecaster(
+    address: Annotated[
+        str, typer.Argument(metavar="MODULE:CLASS", help="A class, e.g. my_models:Reversal.")
+    ],
+    *,
+    given: Annotated[
+        list[str] | None,
+        typer.Option("--setting", help="A setting of the class, name=value; repeatable."),
+    ] = None,
+    input_size: Annotated[
+        int,
+        typer.Option(min=60, max=5000, help="Sessions of a history; raise it if a model needs it."),
+    ] = 300,
+    as_json: Json = False,
+) -> None:
+    """Check a forecaster of your own: what the protocol promises, and that it does not look ahead.
+
+    Prices are simulated; nothing is read but your module.
+    """
+    from pmx_ray.cli import audit_report  # noqa: PLC0415
+
+    options.see_plugins()
+    settings = audit_report.settings_of(given or ())
+    checked = audit_report.check_step(_voice(as_json), address, settings, input_size=input_size)
+    if not checked:
         raise typer.Exit(options.EXIT_OTHER)
 
 
