@@ -257,7 +257,7 @@ def _log_likelihood(hit: FloatArray, total: FloatArray, share: FloatArray | floa
 
 
 def _chi2_p(likelihood_ratio: FloatArray, *, df: int) -> FloatArray:
-    # rounding can leave a ratio of 0 just below 0
+    # rounding can leave a ratio of 0 just below it
     p: FloatArray = special.chdtrc(df, np.maximum(likelihood_ratio, 0.0))
     return p
 
@@ -274,7 +274,7 @@ def _varying(values: FloatArray, *, at_least: int) -> FloatArray | None:
 def _fit(error: FloatArray, design: FloatArray, lags: int) -> tuple[list[float], float]:
     """Return the coefficients, K of them, and the HAC p-value that all are 0."""
     fit = sm.OLS(error, design).fit(
-        cov_type="HAC", cov_kwds={"maxlags": lags, "use_correction": True}, use_t=True
+        cov_type="HAC", cov_kwds={"maxlags": lags, "use_correction": True}
     )
     n_free = design.shape[1]
     judged = np.abs(fit.resid).max() > _ROUNDING and (

@@ -198,6 +198,7 @@ def test_pit_when_the_forecast_is_too_narrow_then_rejected_and_high_at_the_ends(
 def test_pit_histogram_when_by_hand_then_both_ends_are_counted():
     pit = np.array([0.0, 0.2, 0.25, 0.5, 1.0, np.nan])
     assert pit_histogram(pit, 4).tolist() == [2, 1, 1, 1]
+    assert pit_histogram(np.array([0.1, 0.3]), 2).tolist() == [2, 0]
     assert pit_histogram(np.array([]), 2).tolist() == [0, 0]
 
 
@@ -241,6 +242,10 @@ def test_kupiec_when_many_series_then_each_as_alone():
     alone = [kupiec_p(x, n, probability=0.05) for x, n in [(0, 40), (3, 50), (5, 100)]]
     assert many.tolist() == alone
     assert alone[2] == pytest.approx(1.0)
+
+
+def test_kupiec_when_rounding_turns_the_ratio_negative_then_certain():
+    assert kupiec_p(3, 10, probability=0.1 + 0.2) == 1.0
 
 
 def test_kupiec_when_there_is_no_outcome_then_nan():

@@ -120,6 +120,7 @@ def test_tests_when_a_period_is_missing_on_one_side_then_the_pair_is_left_out():
     assert variance_ratio_f_test(with_gap, other) == variance_ratio_f_test(returns, benchmark)
     ratio = information_ratio_annual(returns, benchmark, **YEAR)
     assert information_ratio_annual(with_gap, other, **YEAR) == ratio
+    assert variance_ratio_f_test(other, with_gap) == variance_ratio_f_test(benchmark, returns)
 
 
 def test_information_ratio_when_checked_against_empyrical_then_equal_to_1e_12():
@@ -197,6 +198,13 @@ def test_rows_when_checked_against_empyrical_and_skfolio_then_equal_to_1e_12(see
     assert drawdown == pytest.approx(-empyrical.max_drawdown(returns), rel=1e-12)
     path = skfolio_measures.get_drawdowns(returns, compounded=True)
     assert drawdown == pytest.approx(skfolio_measures.max_drawdown(path), rel=1e-12)
+
+
+@pytest.mark.parametrize("n_sleeves", range(1, 40))
+def test_rows_when_every_sleeve_loses_all_then_a_drawdown_of_one_and_no_more(n_sleeves):
+    rows = np.append(series(n_sleeves, n_sleeves, mean=0.1), np.full(n_sleeves, -1.0))[None]
+    assert max_drawdown_frac_by_row(rows, n_sleeves=n_sleeves)[0] <= 1.0
+    assert max_drawdown_frac_by_row(rows, n_sleeves=n_sleeves)[0] == pytest.approx(1.0, abs=1e-12)
 
 
 # proves A12: bootstrap intervals of Sharpe and of maximum drawdown

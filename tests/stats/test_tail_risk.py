@@ -81,6 +81,11 @@ def test_tail_risk_when_shuffled_or_levered_then_the_same_and_in_proportion(retu
         assert doubled == pytest.approx(2 * expected, abs=1e-15)
 
 
+def test_value_at_risk_when_all_but_nothing_is_tail_then_the_smallest_loss():
+    probability = np.nextafter(1.0, 0.0)  # rounds up to every observation
+    assert value_at_risk(np.array([-0.02, 0.01]), probability=probability) == -0.01
+
+
 @pytest.mark.parametrize("probability", [0.0, 1.0, -0.1, np.nan])
 def test_tail_risk_when_the_probability_is_none_then_refused(probability):
     with pytest.raises(SettingsError, match="probability was"):
