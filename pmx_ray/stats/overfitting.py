@@ -16,7 +16,6 @@ from pmx_ray.errors import DataError, SettingsError
 
 MAX_BLOCKS = 20
 """Most blocks of a combinatorial cross-validation: 184,756 splits."""
-
 _ROUNDING = 1e-12  # difference up to which two figures are the same
 _CHUNK = 2**20  # figures computed at a time: memory does not grow with the number of splits
 
@@ -120,11 +119,8 @@ def min_track_record_length(
 ) -> float:
     """Return the number of returns at which the probabilistic Sharpe ratio reaches ``level``.
 
-    Infinite where the Sharpe ratio is not above the benchmark; ``level`` is above one half.
-
-    References
-    ----------
-    Bailey, Lopez de Prado (2012), Journal of Risk 15(2), 3-44.
+    Infinite where the Sharpe ratio is not above the benchmark; ``level`` is above one half. The
+    paper is that of ``probabilistic_sharpe``.
     """
     if not 0.5 < level < 1.0:
         raise SettingsError(f"level was {level}; it must be above 0.5 and below 1")
@@ -235,8 +231,8 @@ def probability_of_overfitting(
 def _halves(blocks: FloatArray, *, purge: int) -> Iterator[tuple[FloatArray, FloatArray]]:
     """Yield the sums of both halves, in and out of sample, for some of the splits at a time.
 
-    Sums are of shape (3, C_part, S): number of returns, their sum, their sum of squares. Those of a
-    half are matrix products of 0 and 1 with the sums of blocks and of their purged ends.
+    Sums are of shape (3, C_part, S), number of returns, their sum and sum of squares: matrix
+    products of 0 and 1 with the sums of blocks and of their purged ends.
     """
     n_blocks, length, _ = blocks.shape
     whole, head, tail = (

@@ -178,8 +178,8 @@ def confidence_set(
 def _eliminated(losses: FloatArray, counts: FloatArray) -> FloatArray:
     """Return the p-value of each spec, shape (S,), from the draws of each cutoff, shape (B, T).
 
-    Equal to ``arch.bootstrap.MCS`` with method ``max``; unlike it, the loop ends where all that
-    are left have the same mean.
+    Equal to ``arch.bootstrap.MCS`` with method ``max``, whose loop never ends where the specs that
+    are left lose the same.
     """
     mean = losses.mean(axis=0)
     errors = counts @ (losses - mean) / len(losses)  # (B, S) resampled means about the mean

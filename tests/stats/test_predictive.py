@@ -1,4 +1,5 @@
 import warnings
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -101,6 +102,16 @@ def test_diebold_mariano_when_no_more_observations_than_the_horizon_then_no_lags
     assert found.statistic == pytest.approx(stats.ttest_1samp(d, 0.0).statistic, rel=1e-12)
 
 
+def test_diebold_mariano_when_known_ones_are_far_apart_and_few_then_no_lags_are_used():
+    # No pair is within the horizon, so the HAC variance is the plain one, but 4 observations say
+    # nothing of 5 lags, and the factor has no meaning beyond the horizon.
+    d = np.full(31, np.nan)
+    d[::10] = [-1.0, -2.0, -4.0, 1.0]
+    found = diebold_mariano(d, lags=5)
+    assert found.no_lags
+    assert found.statistic == pytest.approx(stats.ttest_1samp(d[::10], 0.0).statistic, rel=1e-12)
+
+
 @pytest.mark.parametrize(
     ("differences", "n"),
     [
@@ -146,7 +157,7 @@ def test_difference_moments_when_cut_into_parts_then_as_the_whole(lags, cuts, sh
     whole, parts = DifferenceMoments(5, lags=lags), DifferenceMoments(5, lags=lags)
     whole.add(d)
     edges = sorted({0, 40, *cuts})
-    for start, end in zip(edges[:-1], edges[1:], strict=True):
+    for start, end in pairwise(edges):
         parts.add(d[start:end])
         parts.add(d[end:end])  # an empty part changes nothing
     for name in ARRAYS:
