@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 from conftest import walk
-from leaks.planted import PLANTED
+from leaks.planted import PLANTED, stage_of
 
 from pmx_ray.data.panel import Panel
 from pmx_ray.folds import FoldSettings, build_folds
 from pmx_ray.leaks.audit import audit
+from pmx_ray.leaks.probes import Finding
 
 
 def with_history(panel: Panel) -> Panel:
@@ -30,16 +31,43 @@ PLAN = build_folds(
 TEARS = ("two-sided imputation", "later-than-cutoff exogenous data", "survivorship")
 
 
-def findings(kind: str, place: int) -> tuple[object, ...]:
+def findings(kind: str, place: int) -> tuple[Finding, ...]:
     stage, panel = PLANTED[kind][place], TORN if kind in TEARS else WHOLE
     return audit([stage], panel, PLAN, rng=np.random.default_rng(0)).findings
 
 
+def probes_of(found: tuple[Finding, ...]) -> set[str]:
+    return {finding.probe for finding in found}
+
+
 @pytest.mark.parametrize("kind", PLANTED)
-def test_audit_when_a_leak_is_planted_then_caught(kind: str) -> None:
+def test_audit_when_a_leak_is_planted_then_caught(kind: str) -> None:  # proves X1
     assert findings(kind, 0)
 
 
 @pytest.mark.parametrize("kind", PLANTED)
 def test_audit_when_the_stage_is_the_honest_twin_then_not_accused(kind: str) -> None:
     assert findings(kind, 1) == ()
+
+
+@pytest.mark.parametrize(
+    ("kind", "only"),
+    [("survivorship", "truncate"), ("fit of a later fold", "overwrite")],
+)
+def test_audit_when_a_leak_is_of_that_kind_then_one_probe_alone_sees_it(
+    kind: str, only: str
+) -> None:
+    assert probes_of(findings(kind, 0)) == {only}
+
+
+def test_audit_when_volume_leaks_then_the_canary_turns_it_into_an_oracle() -> None:
+    found = probes_of(findings("later-than-cutoff exogenous data", 0))
+    assert "canary" in found
+    assert "shuffle" not in found  # real volumes do not tell the return
+
+
+def test_audit_when_bits_do_not_repeat_then_the_coins_still_tell() -> None:
+    plan = build_folds(WHOLE.sessions, FoldSettings(input_size=100, step_size=6, steps=(1, 5)))
+    stage = stage_of("noisy_peek")
+    found = audit([stage], WHOLE, plan, rng=np.random.default_rng(0)).findings
+    assert probes_of(found) == {"repeat", "shuffle", "canary"}
