@@ -294,6 +294,13 @@ def test_certify_when_there_are_no_regimes_or_sets_then_their_checks_fail():
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("other", [{"loss": "qlike"}, {"step": 20}])
+def test_certify_when_the_sets_are_of_another_loss_or_step_then_not_taken(other):
+    assert failed(passing().with_sets(**other).decide()) == [
+        "superior_predictive_ability", "model_confidence_set",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("counts", [(0, 0), (5, 0), (1, 2)])
 def test_certify_when_the_ledger_does_not_count_the_run_then_luck_is_not_ruled_out(counts):
     n_trials, n_in_run = counts
