@@ -196,23 +196,13 @@ def _concluded(
 
 
 def _differences(at_step: _AtStep, draws: Draws, *, level: float) -> list[PairedDifference]:
-    found = []
-    for n, pair in enumerate(at_step.pairs.pairs):
-        if pair.second == at_step.base:
-            for loss in PAIRED_LOSSES:
-                total, n_pairs = at_step.pairs.sums(loss, n)
-                found.append(
-                    _difference(
-                        pair.first,
-                        at_step.sleeves.step,
-                        loss,
-                        total,
-                        n_pairs,
-                        draws=draws,
-                        level=level,
-                    )  # fmt: skip
-                )
-    return found
+    step = at_step.sleeves.step
+    return [
+        _difference(pair.first, step, loss, *at_step.pairs.sums(loss, n), draws=draws, level=level)
+        for n, pair in enumerate(at_step.pairs.pairs)
+        if pair.second == at_step.base
+        for loss in PAIRED_LOSSES
+    ]
 
 
 def _difference(

@@ -75,6 +75,8 @@ def trial_facts(
 ) -> TrialFacts:
     """Return what all trials of a data slice say of a run that holds some of them.
 
+    A configuration counts once, with its returns in the run where the run holds it.
+
     Sharpe ratios are compared per period, so only trials of the same step have a say in their
     variance; all count. Overfitting is judged among the trials of that step which have a return at
     every cutoff of the run at which the run itself has one.
@@ -88,8 +90,8 @@ def trial_facts(
     step, step_size : int
         Sessions that positions are held, and between cutoffs of the run.
     """
-    ids = {trial.config_id for trial in own}
-    alike = [trial for trial in known if trial.step == step]
+    every = {trial.config_id: trial for trial in (*known, *own)}
+    alike = [trial for trial in every.values() if trial.step == step]
     sharpes = [moments(trial.returns).sharpe for trial in alike]
     finite = np.array([sharpe for sharpe in sharpes if np.isfinite(sharpe)])
     cutoffs = next(trial.cutoffs for trial in own if trial.step == step)
@@ -97,8 +99,8 @@ def trial_facts(
     traded = [column for column in columns if not np.isnan(column).all()]
     pbo, n_splits = _overfitting(traded, Sleeves(step, step_size))
     return TrialFacts(
-        n_trials=len({trial.config_id for trial in (*known, *own)}),
-        n_in_run=len(ids),
+        n_trials=len(every),
+        n_in_run=len(own),
         sharpe_variance=float(np.var(finite, ddof=1)) if len(finite) > 1 else 0.0,
         pbo=pbo,
         n_splits=n_splits,
