@@ -12,6 +12,9 @@ _SAID = {
 }
 
 
+_SIGNS = {">=": "≥", "<=": "≤", "<": "<", ">": ">"}
+
+
 def headline(decision: GovernanceDecision) -> str:
     """Return the decision in one sentence."""
     fallback = decision.fallback_label or "nothing"
@@ -31,11 +34,13 @@ def headline(decision: GovernanceDecision) -> str:
 def table(decision: GovernanceDecision) -> Markup:
     """Return a row a check, those that failed first."""
     caption = f"Decision {decision.id[:16]}; falls back to {decision.fallback_label or 'nothing'}"
-    titles = ("Check", "", "Found", "Limit", "In words")
-    head = tag("tr", *(tag("th", title, scope="col", class_="words") for title in titles))
+    titles = {"Check": "words", "": "words", "Found": "", "Limit": "", "In words": "words"}
+    head = tag("tr", *(tag("th", t, scope="col", class_=place) for t, place in titles.items()))
     ordered = sorted(decision.checks, key=lambda check: check.passed)
     body = (_row(check) for check in ordered)
-    inner = tag("table", tag("caption", caption), tag("thead", head), tag("tbody", *body))
+    inner = tag(
+        "table", tag("caption", caption), tag("thead", head), tag("tbody", *body), class_="checks"
+    )
     return scroll(inner, caption)
 
 
@@ -43,9 +48,15 @@ def _row(check: Check) -> Markup:
     word, place = ("passed", "better") if check.passed else ("failed", "worse")
     return tag(
         "tr",
-        tag("th", check.name.replace("_", " "), scope="row"),
+        tag("th", check.name.replace("_", " ").capitalize(), scope="row"),
         tag("td", tag("strong", word, class_=place), class_="words"),
-        tag("td", typeset.DASH if check.value is None else f"{check.value:.4g}"),
-        tag("td", f"{check.comparator} {check.limit:.4g} {check.unit}"),
+        tag("td", typeset.DASH if check.value is None else _figure(check.value, check.unit)),
+        tag("td", f"{_SIGNS[check.comparator]} {_figure(check.limit, check.unit)}"),
         tag("td", check.sentence, class_="words"),
     )
+
+
+def _figure(value: float, unit: str) -> str:
+    if unit == "fraction":
+        return typeset.percent(value)
+    return typeset.fixed(value, 3) if unit == "probability" else f"{value:,.4g}"

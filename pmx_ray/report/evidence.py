@@ -94,7 +94,8 @@ def _tests(view: ReportView, comparison: Comparison, step: int) -> Markup:
 def _ability(found: SetTests, what: str) -> str:
     if found.spa_p is None:
         return ""
-    names = typeset.things(len(found.superior), "forecaster")
+    n = len(found.superior)
+    names = typeset.things(n, "forecaster") if n else "none"
     return (
         f"On {what}, Hansen's test of superior predictive ability gives p "
         f"{_probability(found.spa_p)}; StepM finds {names} better."
