@@ -148,14 +148,15 @@ def _leaks(sweep: Sweep, spec: ForecasterSpec) -> LeakFacts:
         return LeakFacts(0, (f"no audit could be made: {error}",))
 
 
-def keep(sweep: Sweep, ledger: Ledger, decision: GovernanceDecision, *, at: datetime) -> Path:
-    """Append the decision to the audit log and write it beside the report; return the file.
-
-    The log has it first: a decision that can be read in a folder is in the log.
-    """
+def log(ledger: Ledger, decision: GovernanceDecision, *, at: datetime) -> None:
+    """Append the decision to the audit log; one that is there already stays alone."""
     AuditLog(ledger).append(
         NewEntry("certify", "pmx certify", decision.as_document(), at, key=f"certify {decision.id}")
     )
+
+
+def keep(sweep: Sweep, decision: GovernanceDecision) -> Path:
+    """Write the decision beside the report and return the file; the log must have it before."""
     path = sweep.folder / DECISION
     write_json(path, decision.as_document())
     return path
@@ -179,6 +180,8 @@ def challengers(
     if step is not None and step not in steps:
         raise SettingsError(f"--step was {step}; the run scored {', '.join(map(str, steps))}")
     wanted = [spec_of(sweep, named)] if named else _complete(sweep, report)
+    if any(spec.id == report.baseline for spec in wanted):
+        raise SettingsError(f"--challenger was '{named}', which is the baseline; name another")
     for spec in wanted:
         for h in [step] if step is not None else steps[:1] if named else steps:
             yield spec, h

@@ -26,6 +26,10 @@ Fallback = Annotated[
 Policy = Annotated[Path | None, typer.Option(help="YAML file. [default: the built-in policy]")]
 
 
+MOST_NAMED = 3
+"""Failed checks that a line of the survey names; `--challenger` gives all of them."""
+
+
 def mount(app: typer.Typer) -> None:
     """Add the verb to ``app``."""
     app.command(name="certify")(certify)
@@ -57,14 +61,15 @@ def certify(
                 f"--baseline was '{baseline}'; the run is compared with "
                 f"{ready.comparison.baseline_label}: set evaluation.baseline and run it again"
             )
-        made = [
-            ready.judge(spec, h, previous=bench.previous_id(ledger, spec.id))
-            for spec, h in bench.challengers(sweep, ready.report, challenger, step)
-        ]
-        if challenger:
-            show(voice, made[0], bench.keep(sweep, ledger, made[0], at=ready.as_of))
-        else:
-            survey(voice, made)
+        made = []
+        for spec, h in bench.challengers(sweep, ready.report, challenger, step):
+            decision = ready.judge(spec, h, previous=bench.previous_id(ledger, spec.id))
+            bench.log(ledger, decision, at=ready.as_of)
+            made.append(decision)
+    if challenger:
+        show(voice, made[0], bench.keep(sweep, made[0]))
+    else:
+        survey(voice, made)
     if all(decision.failed for decision in made):
         raise typer.Exit(EXIT_OTHER)
 
@@ -95,10 +100,11 @@ def survey(voice: "Voice", made: "Sequence[GovernanceDecision]") -> None:
         return
     table = Table("forecaster", "step", "outcome", "checks failed", "which")
     for decision in made:
-        names = [check.name for check in decision.failed]
+        names = [check.name.replace("_", " ") for check in decision.failed]
+        more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
         table.add_row(
             decision.challenger_label, str(decision.step), decision.outcome.value,
-            f"{len(names)} of {len(decision.checks)}", ", ".join(names),
+            f"{len(names)} of {len(decision.checks)}", ", ".join(names[:MOST_NAMED]) + more,
         )  # fmt: skip
     voice.console.print(table)
     promoted = [d for d in made if not d.failed]
