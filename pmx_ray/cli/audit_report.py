@@ -35,13 +35,15 @@ def audit_sweep(sweep: Sweep, *, n_cutoffs: int, n_folds: int, n_tickers: int) -
 def print_audit(voice: Voice, audited: LeakAudit) -> None:
     """Print a row a stage with what each probe compared, then each leak, then the sum."""
     by_stage = {key: list(group) for key, group in groupby(audited.probed, _stage_of)}
-    if voice.as_json:
-        for finding in audited.findings:
-            voice.say("leak", "", **asdict(finding))
-    else:
+    if not voice.as_json:
         voice.console.print(_table(by_stage))
-        for probed in audited.probed:
-            _print_findings(voice, probed)
+    for probed in audited.probed:
+        _print_findings(voice, probed)
+    for (kind, name), probes in by_stage.items():
+        if not any(probed.n for probed in probes):
+            voice.say(
+                "empty", f"note: {kind} {name} gave nothing to compare", kind=kind, stage=name
+            )
     n = len(audited.findings)
     text = f"audit: {n} leaks in {len(by_stage)} stages; {audited.n_probes:,} outputs probed"
     voice.say("audit", text, leaks=n, stages=len(by_stage), probes=audited.n_probes)
@@ -71,8 +73,14 @@ def _cell(probed: Sequence[Probed], probe: str) -> str:
 
 
 def _print_findings(voice: Voice, probed: Probed) -> None:
-    """Print the first finding of a probe; the others say the same of other tickers and cutoffs."""
-    if probed.findings:
+    """Print a probe's first finding, as the others say the same of other tickers and cutoffs.
+
+    A machine gets the probe and all findings.
+    """
+    if voice.as_json:
+        findings = [asdict(finding) for finding in probed.findings]
+        voice.say("probed", "", **{**asdict(probed), "findings": findings})
+    elif probed.findings:
         more = len(probed.findings) - 1
         voice.say("leak", f"leak: {probed.findings[0]}" + (f"; {more} more" if more else ""))
 

@@ -137,7 +137,7 @@ def _picks(plan: FoldPlan, n_rows: int, n_cutoffs: int) -> IntArray:
     There a fit that was made too late shows at once; on other folds it is the right one.
     """
     picks = np.linspace(0, n_rows - 1, n_cutoffs).round().astype(np.int64)
-    eves = np.flatnonzero(plan.refit[1:])
+    eves = np.flatnonzero(np.diff(plan.train_stop))
     if n_rows == len(plan) and len(eves) > 0:
         picks[1:-1] = [eves[np.argmin(np.abs(eves - pick))] for pick in picks[1:-1]]
     return np.unique(picks)

@@ -16,6 +16,7 @@ from pmx_ray.forecasters.batch import ForecastBatch
 from pmx_ray.forecasters.protocol import Failure, Forecaster, Outcome, Scope
 from pmx_ray.forecasters.registry import ForecasterSpec
 from pmx_ray.leaks.stages import numbers_of
+from pmx_ray.leaks.worlds import clustered
 
 CALENDAR, STEPS = "XNYS", (1, 5, 20)
 
@@ -75,11 +76,7 @@ class Bench:
 def _panel(n_sessions: int) -> Panel:
     """Return three tickers in two groups whose volatility clusters and whose shocks are heavy."""
     shocks = np.random.default_rng(5).standard_t(8, (3, n_sessions)) * np.sqrt(6 / 8)
-    returns, variance = np.empty_like(shocks), np.ones(3)
-    for t in range(n_sessions):  # percent
-        returns[:, t] = np.sqrt(variance) * shocks[:, t]
-        variance = 0.1 + 0.15 * returns[:, t] ** 2 + 0.75 * variance
-    close = 50.0 * np.exp(np.cumsum(returns, axis=1) / 100.0)
+    close = 50.0 * np.exp(np.cumsum(0.01 * clustered(shocks), axis=1))
     sessions = calendar_sessions(CALENDAR)[9000 : 9000 + n_sessions]  # from 2005 on
     return Panel(CALENDAR, ("A", "B", "C"), sessions, close, groups=("first", "first", "second"))
 

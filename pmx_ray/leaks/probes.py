@@ -8,26 +8,24 @@ helps a forecast, at every cutoff, and need no bits that repeat.
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from math import ceil, sqrt
+from math import ceil
 from typing import Literal, TypeAlias
 
 import numpy as np
 
-from pmx_ray._typing import BoolArray, FloatArray, IntArray
+from pmx_ray._typing import BoolArray, IntArray
 from pmx_ray.data.panel import Panel
 from pmx_ray.errors import DataError
 from pmx_ray.folds import FoldPlan
 from pmx_ray.leaks.choosing import outcomes
 from pmx_ray.leaks.stages import Kind, Outputs, Signals, Stage
+from pmx_ray.leaks.tosses import FORESIGHT_LIMIT, Toss, disjoint, tossed
 from pmx_ray.leaks.worlds import Fair, overwrite_after, plant_canary, shuffle_target
 
 Probe: TypeAlias = Literal["truncate", "overwrite", "shuffle", "canary", "repeat"]
 
 PROBES: tuple[Probe, ...] = ("truncate", "overwrite", "shuffle", "canary")
 """In the order in which they are made; ``repeat`` only answers a doubt."""
-
-FORESIGHT_LIMIT = 6.0
-"""Largest score of a stage without foresight; beyond it lies a chance of at most 3e-8."""
 
 MIN_TOSSES = 250
 """Outcomes that a foresight probe asks for; with them the limit is passed at 69 % of hits."""
@@ -216,73 +214,39 @@ def _foresight(
     probe: Probe,
     rng: np.random.Generator,
 ) -> Probed:
-    tallies: dict[str, tuple[float, int]] = {}
+    tallies: dict[str, Toss] = {}
     for _ in range(ceil(MIN_TOSSES / (len(plan) * panel.n_tickers))):
         fair = make(panel, rng=rng)
         signals = stage.outputs(fair.panel, plan).signals
-        for name, (net, n) in _tosses(signals, fair, plan) if signals else ():
-            before = tallies.get(name, (0.0, 0))
-            tallies[name] = before[0] + net, before[1] + n
-    n_scored = sum(n for _, n in tallies.values())
+        for name, toss in _tosses(signals, fair, plan) if signals else ():
+            tallies[name] = toss if name not in tallies else tallies[name] + toss
     findings = tuple(
-        Finding(stage.kind, stage.name, probe, "all", "", _sentence(name, net, n))
-        for name, (net, n) in tallies.items()
-        if abs(net) > FORESIGHT_LIMIT * sqrt(n)
+        Finding(stage.kind, stage.name, probe, "all", "", _sentence(name, toss))
+        for name, toss in tallies.items()
+        if toss.score > FORESIGHT_LIMIT
     )
+    n_scored = sum(toss.n for toss in tallies.values())
     return Probed(stage.kind, stage.name, probe, n_scored, findings)
 
 
-def _sentence(name: str, net: float, n: int) -> str:
+def _sentence(name: str, toss: Toss) -> str:
     return (
-        f"its {name} knows coins before they fall: {(n + abs(net)) / 2:.0f} of {n} told, a score "
-        f"of {abs(net) / sqrt(n):.1f} where a coin stays below {FORESIGHT_LIMIT:.0f}"
+        f"its {name} knows coins before they fall: {(toss.n + toss.furthest) / 2:.0f} of {toss.n} "
+        f"told, a score of {toss.score:.1f} where a coin stays below {FORESIGHT_LIMIT:.0f}"
     )
 
 
-def _tosses(
-    signals: Signals, fair: Fair, plan: FoldPlan
-) -> Iterator[tuple[str, tuple[float, int]]]:
-    """Yield each statement's name with hits less misses, and the number of outcomes."""
+def _tosses(signals: Signals, fair: Fair, plan: FoldPlan) -> Iterator[tuple[str, Toss]]:
+    """Yield each statement's name and how it fared."""
     for k, step in enumerate(signals.steps):
         folds = disjoint(plan.cutoff, step)
         cutoff = plan.cutoff[folds]
         column = f" (column {k + 1})" if signals.steps.count(step) > 1 else ""
         where = f" at step {step}{column}"
         actual = outcomes(fair.panel, cutoff, step)
-        yield f"direction{where}", hits_less_misses(signals.mean[folds, :, k], actual)
+        yield f"direction{where}", tossed(signals.mean[folds, :, k], actual)
         if fair.sizes is not None and signals.variance is not None:
             total = np.cumsum(fair.sizes, axis=1)
             sizes = (total[:, cutoff + step] - total[:, cutoff]).T
             statement = np.log(signals.variance[folds, :, k])
-            yield f"size{where}", hits_less_misses(statement, np.where(np.isnan(actual), 0, sizes))
-
-
-def hits_less_misses(statement: FloatArray, outcome: FloatArray) -> tuple[float, int]:
-    """Return how often ``statement`` sides with ``outcome`` less how often against, and outcomes.
-
-    A statement counts as up or down against the mean of the ticker's earlier ones, which is known
-    when it is made.
-
-    Parameters
-    ----------
-    statement, outcome : ndarray of shape (F, N)
-        NaN where there is none; an outcome of 0 is not counted, and none is without a statement.
-    """
-    present = ~np.isnan(statement)
-    if not present.any():
-        return 0.0, 0
-    values = np.where(present, statement, 0.0)
-    earlier = np.cumsum(present, axis=0) - present
-    mean = (np.cumsum(values, axis=0) - values) / np.maximum(earlier, 1)
-    side = np.where(present, np.sign(values - mean), 0.0)
-    truth = np.nan_to_num(np.sign(outcome))
-    return float((side * truth).sum()), int(np.abs(truth).sum())
-
-
-def disjoint(cutoff: IntArray, step: int) -> IntArray:
-    """Return the folds, from the first on, whose ``step`` sessions do not overlap, shape (D,)."""
-    kept: list[int] = []
-    for fold, position in enumerate(cutoff.tolist()):
-        if not kept or position >= cutoff[kept[-1]] + step:
-            kept.append(fold)
-    return np.array(kept, np.int64)
+            yield f"size{where}", tossed(statement, np.where(np.isnan(actual), 0, sizes))

@@ -5,12 +5,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from pmx_ray._typing import BoolArray, FloatArray
 from pmx_ray.data.panel import FIELDS, Panel
 
-VOLATILITY, SPREAD = 0.01, 0.7
-"""Of the canary's returns: their middle size, and half the log distance of large and small ones."""
+VOLATILITY, DEGREES = 0.01, 8.0
+"""Of the canary's returns: their standard deviation, and the degrees of freedom of their shocks."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -22,8 +23,8 @@ class Fair:
     panel : Panel
         Prices.
     sizes : ndarray of shape (N, T), optional
-        +1 where the return into a session is a large one and -1 where it is small, a fair coin
-        too; None where sizes are those of real prices and can be foreseen.
+        +1 where the return into a session is larger than its median given the past and -1 where
+        it is smaller, a fair coin too; None where sizes are real ones and can be foreseen.
     """
 
     panel: Panel
@@ -66,13 +67,15 @@ def shuffle_target(panel: Panel, *, rng: np.random.Generator) -> Fair:
 def plant_canary(panel: Panel, *, rng: np.random.Generator) -> Fair:
     """Return coin-tossed prices whose other fields shout each session's return.
 
-    Direction and size of each return are coins of their own. The session's open stands at its close
-    already and its volume is a code of the return, so a stage that reads a single number of a
-    later session knows the outcome; one that does not cannot.
+    Direction and size of each shock are coins of their own; the volatility clusters and the shocks
+    are heavy, so that models of either have something to fit. The session's open stands
+    at its close already and its volume is a code of the return, so a stage that reads a single
+    number of a later session knows the outcome; one that does not cannot.
     """
     shape = panel.close.shape
-    sizes = rng.choice([-1.0, 1.0], shape)
-    returns = rng.choice([-1.0, 1.0], shape) * VOLATILITY * np.exp(SPREAD * sizes)
+    shocks = rng.standard_t(DEGREES, shape)
+    sizes = np.sign(np.abs(shocks) - stats.t.ppf(0.75, DEGREES))  # the median of |shock|
+    returns = VOLATILITY * clustered(shocks * np.sqrt((DEGREES - 2.0) / DEGREES))
     close = _prices(returns, panel)
     before = close * np.exp(-returns)
     fields: dict[str, Any] = {
@@ -83,6 +86,15 @@ def plant_canary(panel: Panel, *, rng: np.random.Generator) -> Fair:
     }
     fields["volume"][np.isnan(close)] = np.nan
     return Fair(replace(panel, close=close, **fields), sizes)
+
+
+def clustered(shocks: FloatArray) -> FloatArray:
+    """Return shocks of variance 1, shape (N, T), scaled by a volatility that clusters."""
+    returns, variance = np.empty_like(shocks), np.ones(len(shocks))
+    for t in range(shocks.shape[1]):
+        returns[:, t] = np.sqrt(variance) * shocks[:, t]
+        variance = 0.1 + 0.15 * returns[:, t] ** 2 + 0.75 * variance
+    return returns
 
 
 def _fields(panel: Panel, change: Callable[[FloatArray], FloatArray]) -> dict[str, Any]:

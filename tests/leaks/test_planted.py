@@ -71,3 +71,10 @@ def test_audit_when_bits_do_not_repeat_then_the_coins_still_tell() -> None:
     stage = stage_of("noisy_peek")
     found = audit([stage], WHOLE, plan, rng=np.random.default_rng(0)).findings
     assert probes_of(found) == {"repeat", "shuffle", "canary"}
+
+
+def test_audit_when_a_tuner_leaks_then_caught_whatever_noise_is_drawn() -> None:
+    # One noise alone leaves the choice among eight candidates where it was now and then.
+    leaky, _ = PLANTED["tuning on evaluation folds"]
+    for seed in range(20):
+        assert audit([leaky], WHOLE, PLAN, rng=np.random.default_rng(seed)).findings

@@ -13,8 +13,9 @@ from pmx_ray.errors import DataError, SettingsError
 from pmx_ray.folds import FoldPlan, FoldSettings, build_folds
 from pmx_ray.leaks.audit import Oracle, audit, sample
 from pmx_ray.leaks.choosing import contest, outcomes
-from pmx_ray.leaks.probes import PROBES, canary, disjoint, hits_less_misses, shuffle
+from pmx_ray.leaks.probes import PROBES, canary, shuffle
 from pmx_ray.leaks.stages import FeatureStage, Kind, Outputs, exogenous_stage
+from pmx_ray.leaks.tosses import Toss, disjoint, tossed
 from pmx_ray.leaks.worlds import overwrite_after, plant_canary, shuffle_target
 
 
@@ -55,8 +56,11 @@ def test_canary_when_planted_then_a_session_tells_its_own_return_and_no_other(to
     returns, told = fair.panel.log_returns(), np.log(fair.panel.volume[:, 1:] / 1e6) / 50.0
     known = ~np.isnan(returns)
     np.testing.assert_allclose(told[known], returns[known])
-    large = np.abs(returns) > 0.01
-    np.testing.assert_array_equal(large[known], (fair.sizes[:, 1:] > 0)[known])
+    large = fair.sizes[:, 1:] > 0
+    assert large.mean() == pytest.approx(0.5, abs=0.07)  # three standard errors of 720 coins
+    assert np.median(np.abs(returns)[known & large]) > 3 * np.median(
+        np.abs(returns)[known & ~large]
+    )
     np.testing.assert_array_equal(np.isnan(fair.panel.close), np.isnan(torn.close))
     next_day = np.corrcoef(told[2, :-1], returns[2, 1:])[0, 1]
     assert abs(next_day) < 0.2  # three standard errors of 240 sessions
@@ -65,13 +69,19 @@ def test_canary_when_planted_then_a_session_tells_its_own_return_and_no_other(to
 def test_hits_when_counted_then_against_the_mean_of_earlier_statements() -> None:
     statement = np.array([[1.0, np.nan], [3.0, 5.0], [1.5, -1.0]])
     outcome = np.array([[0.2, 0.1], [-0.1, 0.3], [-0.2, 0.0]])
-    # Column 1: 1 above 0 and up, 3 above 1 and down, 1.5 below 2 and down: two hits, one miss.
-    # Column 2: no statement, then 5 above 0 and up; the outcome 0 is not counted.
-    assert hits_less_misses(statement, outcome) == (2.0, 5)
+    # Against zero, column 1: 1, 3 and 1.5 say up of up, down, down: one hit, two misses.
+    # Column 2: no statement, 5 of up, a hit; the outcome 0 is not counted.
+    # Against the mean: 1 above 0 and up, 3 above 1 and down, 1.5 below 2 and down; 5 above 0, up.
+    assert tossed(statement, outcome) == Toss(to_zero=0.0, to_mean=2.0, n=5)
+
+
+def test_tosses_when_added_then_the_further_reading_scores() -> None:
+    total = Toss(1.0, -8.0, 9) + Toss(2.0, -1.0, 0)
+    assert (total.furthest, total.score) == (9.0, 3.0)
 
 
 def test_hits_when_nothing_is_stated_then_nothing_is_counted() -> None:
-    assert hits_less_misses(np.full((3, 2), np.nan), np.ones((3, 2))) == (0.0, 0)
+    assert tossed(np.full((3, 2), np.nan), np.ones((3, 2))) == Toss(0.0, 0.0, 0)
 
 
 def test_disjoint_when_steps_overlap_then_folds_are_left_out() -> None:
@@ -107,13 +117,14 @@ def test_foresight_when_a_stage_is_honest_then_scores_stay_within_the_bound(
         for seed in range(150):
             fair = shuffle_target(panel, rng=rng(seed)).panel
             statement = np.diff(np.log(fair.close), axis=1)[:, plan.cutoff - 1].T  # last return
-            net, n = hits_less_misses(statement, outcomes(fair, plan.cutoff, 1))
-            yield abs(net) / np.sqrt(n)
+            toss = tossed(statement, outcomes(fair, plan.cutoff, 1))
+            yield abs(toss.to_zero) / np.sqrt(toss.n)
+            yield abs(toss.to_mean) / np.sqrt(toss.n)
 
     found = np.array(list(scores()))
     assert found.max() < 4.5
-    # A fair coin passes 1.96 in 5 % of draws; 2 to 12 of 150 is the 95 % range, 20 far outside.
-    assert (found > 1.96).sum() < 20
+    # A fair coin passes 1.96 in 5 % of draws, 15 of 300; 30 is four standard errors above.
+    assert (found > 1.96).sum() < 30
 
 
 def test_audit_when_the_plan_is_combinatorial_then_refused(panel: Panel) -> None:
