@@ -15,8 +15,8 @@ from pmx_ray.provenance import canonical_json, sha256_hex
 from pmx_ray.stats.overfitting import moments, probability_of_overfitting
 
 MOST_BLOCKS, MIN_BLOCK = 16, 4
-"""Blocks of the cross-validation behind the probability of overfitting, and least cutoffs of one;
-where there are too few cutoffs for as many blocks, fewer are cut."""
+"""Blocks of the cross-validation behind the probability of overfitting, and least cutoffs of one
+when both its ends are purged; of few cutoffs, fewer blocks are cut."""
 
 
 def trials_of(
@@ -118,10 +118,10 @@ def _overfitting(columns: Sequence[FloatArray], sleeves: Sleeves) -> tuple[float
     if len(columns) < 2:
         return None, 0
     returns = np.column_stack(columns)
-    most = min(MOST_BLOCKS, len(returns) // MIN_BLOCK)
-    n_blocks = most - most % 2
     purge = sleeves.n_sleeves - 1
-    if n_blocks < 2 or 2 * purge >= len(returns) // n_blocks:
+    most = min(MOST_BLOCKS, len(returns) // (2 * purge + MIN_BLOCK))
+    n_blocks = most - most % 2
+    if n_blocks < 2:
         return None, 0
     found = probability_of_overfitting(returns, n_blocks=n_blocks, purge=purge)
     return (None, 0) if np.isnan(found.pbo) else (found.pbo, found.n_splits)

@@ -94,11 +94,11 @@ def test_trials_when_another_sweep_saw_the_prices_then_they_count(run):
         out = run("certify", str(next((run.folder / "runs").glob("mine-*"))), "--challenger",
                   "drift", "--json", code=1)  # fmt: skip
         checks = {c["name"]: c for c in json.loads(out.splitlines()[0])["checks"]}
-        sentence = checks["deflated_sharpe"]["sentence"]
-        return int(sentence.split("luckiest of ")[1].split()[0])
+        sentence = checks["superior_predictive_ability"]["sentence"]
+        return int(sentence.split("The ledger counts ")[1].split()[0])
 
     assert tried() == 8  # four forecasters at two steps
-    other = SETTINGS | {"name": "other", "forecasters": [{"name": "historical_mean"}]}
+    other = SETTINGS | {"name": "other", "forecasters": [{"name": "historical_mean", "window": 20}]}
     run.write(other, long_form(n_sessions=190))  # another window of the same tickers
     run(*SWEEP)
     assert tried() == 10  # the random walk is no new configuration
@@ -114,7 +114,8 @@ def test_certify_when_it_has_skill_and_the_policy_asks_for_little_then_promoted(
         "stage: scale, max_value_at_risk_frac: 1.0, max_expected_shortfall_frac: 1.0, "
         "max_coverage_gap_90_frac: 0.5, min_trades: 5}\n"
     )
-    pmx.write(SETTINGS | {"folds": {"input_size": 60, "step_size": 5, "steps": [1, 20]}}, rising())
+    layout = {"input_size": 60, "step_size": 5, "steps": [1, 20]}
+    pmx.write(SETTINGS | {"folds": layout, "forecasters": [{"name": "drift"}]}, rising())
     pmx(*SWEEP)
     words = ("certify", str(pmx.sweep), "--challenger", "drift", "--step", "20")
     out = pmx(*words, "--policy", "policy.yaml")
