@@ -155,7 +155,7 @@ def test_page_when_names_hold_markup_then_no_script_of_theirs_runs(browser, make
     tickers = (EVIL, "<img src=x onerror=owned=1>")
     report = make(("random_walk", EVIL, "<b>bold</b>"), tickers=tickers)
     path = tmp_path / "evil.html"
-    text = render_page(report, {EVIL: EVIL}, {"name": EVIL})
+    text = render_page(report, None, {"name": EVIL})
     path.write_text(text.replace("</body>", "<script>window.let=1</script></body>"))
     _open(browser, path)
     labels = "return document.querySelector('#plot-heat-level .xaxislayer-above').textContent"

@@ -154,7 +154,8 @@ def test_page_when_names_hold_markup_then_they_are_inert(make):
 
 
 def test_failures_when_more_than_a_hundred_then_capped_and_said(make):
-    page = _Page(render_page(make(failures=tuple({"ticker": f"T{n}"} for n in range(150))), None, {}))
+    report = make(failures=tuple({"ticker": f"T{n}"} for n in range(150)))
+    page = _Page(render_page(report, None, {}))
     assert "The first 100 of 150 failed forecasts" in page.text
     assert "50 failed forecasts left out here; all are in failures.parquet." in page.text
 
