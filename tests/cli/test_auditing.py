@@ -1,6 +1,8 @@
 """`pmx check-forecaster` as a person uses it; `pmx audit-leaks` is in test_app."""
 
 import json
+import sys
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -52,3 +54,17 @@ def test_check_forecaster_when_a_setting_is_not_name_value_then_refused(word: st
     done = CliRunner().invoke(app, ["check-forecaster", "leaks.faulty:Sound", "--setting", word])
     assert isinstance(done.exception, SettingsError)
     assert word in str(done.exception)
+
+
+def test_check_forecaster_when_the_class_is_the_documented_one_then_caught(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "leaks.md").read_text()
+    (tmp_path / "momentum_models.py").write_text(page.split("```python\n")[1].split("```")[0])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [*sys.path])
+    out = run("momentum_models:Momentum", code=1)
+    shown = [line for line in page.splitlines() if line.startswith("  FAIL")]
+    assert [line.split("   ")[0] for line in out.splitlines() if "FAIL" in line] == [
+        line.split("   ")[0] for line in shown
+    ]
