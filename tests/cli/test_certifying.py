@@ -1,5 +1,6 @@
 """`pmx certify` on runs of one's own."""
 
+import html
 import json
 
 import numpy as np
@@ -39,6 +40,25 @@ def test_certify_when_prices_are_noise_then_hold_with_every_check_in_words(run):
     with ledger_of(run) as ledger:
         (entry,) = [e for e in AuditLog(ledger).entries() if e.kind == "certify"]
     assert dict(entry.payload) == document
+
+
+def test_certify_when_shown_anywhere_then_the_same_figures(run):
+    words = ("certify", str(run.sweep), "--challenger", "samossa", "--step", "5", "--json")
+    (said,) = [json.loads(line) for line in run(*words, code=1).splitlines()]
+    run("report", str(run.sweep))
+    page = html.unescape((run.sweep / "report.html").read_text())
+    kept = json.loads((run.sweep / "decision.json").read_text())
+    with ledger_of(run) as ledger:
+        logged = dict(AuditLog(ledger).entries()[-1].payload)
+        metrics = {(m.spec_id, m.step, m.measure): m.value for m in ledger.metrics(
+            ledger.runs()[0].sweep_id)}  # fmt: skip
+    assert said["checks"] == kept["checks"] == logged["checks"]
+    for check in kept["checks"]:
+        assert check["sentence"] in page
+    by_name = {check["name"]: check["value"] for check in kept["checks"]}
+    for check, measure in (("drawdown_absolute", "max_drawdown_frac"), ("hit_rate", "hit_rate"),
+                           ("n_trades", "n_trades")):  # fmt: skip
+        assert by_name[check] == metrics[kept["challenger"], 5, measure]
 
 
 def test_certify_when_a_baseline_is_named_then_it_must_be_the_run_s_own(run):
