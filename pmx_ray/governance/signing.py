@@ -51,24 +51,31 @@ class SigningKey:
         return hmac.compare_digest(self.sign(content).encode(), signature.encode(errors="replace"))
 
 
-def signing_key(home: Path) -> SigningKey:
+def signing_key(home: Path, *, make: bool = True) -> SigningKey:
     """Return ``$PMX_SIGNING_KEY``, or the key in a file that is made the first time.
 
     Parameters
     ----------
     home : Path
         Folder of the key file, ``signing.key``; only its owner may read it.
+    make : bool
+        Whether a key is made where there is none: to sign, not to verify.
 
     Raises
     ------
     SettingsError
-        If the key is too short, or others may read the file.
+        If the key is too short, others may read the file, or there is no key and none is made.
     """
     given = os.environ.get(KEY_VARIABLE)
     if given is not None:
         return SigningKey(given.strip().encode())
     path = home / KEY_FILE
     if not path.exists():
+        if not make:
+            raise SettingsError(
+                f"there is no signing key to verify models with; set {KEY_VARIABLE}, or bring "
+                f"the file that they were signed with to {path}"
+            )
         _make(path)
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & 0o077:
