@@ -14,7 +14,7 @@ import structlog
 import typer
 
 from pmx_ray import __version__
-from pmx_ray.cli import auditing, certifying, selecting
+from pmx_ray.cli import auditing, certifying, governing, selecting
 from pmx_ray.cli.options import (
     EXIT_BAD_INPUT,
     EXIT_FAILED_CELLS,
@@ -157,6 +157,7 @@ def forecasters(
 
 auditing.mount(app)
 certifying.mount(app)
+governing.mount(app)
 selecting.mount(app)
 
 
