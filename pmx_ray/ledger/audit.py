@@ -124,12 +124,14 @@ def replayed(connection: Connection, entry: NewEntry) -> AuditEntry | None:
         return None
     standing = opened(dict(row))
     asked = {name: value for name, value in standing.payload.items() if name != MOVES}
-    if standing.kind != entry.kind or asked != entry.payload:
-        raise LedgerError(
-            f"key '{entry.key}' belongs to entry {standing.seq} ({standing.kind}), which says "
-            "something else; give this one a key of its own"
-        )
-    return standing
+    if standing.kind == entry.kind and asked == entry.payload:
+        return standing
+    names = asked.keys() | entry.payload.keys()
+    differing = sorted(name for name in names if asked.get(name) != entry.payload.get(name))
+    raise LedgerError(
+        f"key '{entry.key}' belongs to entry {standing.seq} ({standing.kind}), which differs in "
+        f"{', '.join(differing) or 'kind'}; give this one a key of its own"
+    )
 
 
 def extend(connection: Connection, entry: NewEntry, head: AuditHead) -> AuditEntry:
