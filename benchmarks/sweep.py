@@ -2,9 +2,10 @@
 
     python -m benchmarks.sweep [--quick] [--json PATH] [--check]
 
-The models are those of ``benchmarks.scale``. The full plan holds more than a minute of work, enough
-for the start of a cluster not to rule; ``--quick`` is too small for that and judges only the share
-of processor time that goes to anything but fits: cutting prices, building tables, writing blocks.
+The models are those of ``benchmarks.scale``. The full plan holds minutes of work; ``--quick`` is too
+small to judge workers by and judges only the share of processor time that goes to anything but fits:
+cutting prices, building tables, writing blocks. Workers are judged on a running cluster, their own
+start included; what Ray takes to start one here, once a session, stands in a column of its own.
 Wall times need two idle cores; a busy machine shows in the share of a core that the run in this
 process got, and where that is below ``MIN_SHARE`` no wall time is judged.
 """
@@ -42,7 +43,7 @@ MAX_OUTSIDE = 0.2
 """Share of the work in process that may go to anything but fits."""
 
 MAX_OVER_HALF = 1.1
-"""Wall time of two workers over half of that in process."""
+"""Wall time of two workers on a running cluster over half of that in process."""
 
 WORK_S = 60.0
 """Processor seconds in process below which the start of a cluster decides: nothing is judged."""
@@ -148,13 +149,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sweep, plan = prepared(size, Path(root))
         here = in_process(sweep, plan, f"{root}/here")
         rays = {n: on_ray(sweep, plan, f"{root}/ray{n}", n) for n in (1, 2)}
-    rows = [{"where": "in process", "wall s": here.wall_s, "started s": 0.0, "over its share": 1.0}]
+    rows = [
+        {
+            "where": "in process",
+            "wall s": here.wall_s,
+            "started s": 0.0,
+            "over its share": 1.0,
+            "and the start": 1.0,
+        }
+    ]
     rows += [
         {
             "where": f"Ray, {n} worker{'s' * (n > 1)}",
             "wall s": wall_s,
             "started s": started_s,
-            "over its share": wall_s * n / here.wall_s,
+            "over its share": (wall_s - started_s) * n / here.wall_s,
+            "and the start": wall_s * n / here.wall_s,
         }
         for n, (started_s, wall_s) in rays.items()
     ]
@@ -172,7 +182,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"in process and 2 cores; found {here.cpu_s:.1f} s, {share:.0%} and {n_cores}"
         )
     else:
-        over = rays[2][1] * 2 / here.wall_s
+        started_s, wall_s = rays[2]
+        over = (wall_s - started_s) * 2 / here.wall_s
         promises.append(
             Promise("two workers, over half the time in process", over, MAX_OVER_HALF, "<=")
         )
