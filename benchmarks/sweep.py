@@ -2,10 +2,11 @@
 
     python -m benchmarks.sweep [--quick] [--json PATH] [--check]
 
-The models are those of ``benchmarks.scale``. The full plan holds minutes of work; ``--quick`` is too
-small to judge workers by and judges only the share of processor time that goes to anything but fits:
-cutting prices, building tables, writing blocks. Workers are judged on a running cluster, their own
-start included; what Ray takes to start one here, once a session, stands in a column of its own.
+The models are those of ``benchmarks.scale``. The full plan holds minutes of work; ``--quick`` is
+too small to judge workers by and judges only the share of processor time that goes to anything but
+fits: cutting prices, building tables, writing blocks. Workers are judged on a running cluster,
+their own start included; what Ray takes to start one here, once a session, stands in a column of
+its own.
 Wall times need two idle cores; a busy machine shows in the share of a core that the run in this
 process got, and where that is below ``MIN_SHARE`` no wall time is judged.
 """
