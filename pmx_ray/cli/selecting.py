@@ -85,8 +85,7 @@ def _show(voice: "Voice", chosen: "Selection", led: "Sequence[Leader]", step: in
         inner = Table(scope, "leader", "RMSE skill", "margin")
         for leader in led:
             if leader.scope == scope:
-                inner.add_row(
-                    leader.name, leader.label, f"{leader.skill + 0.0:+.2%}", f"{leader.margin + 0.0:.2%}"
-                )
+                skill, margin = leader.skill + 0.0, leader.margin + 0.0  # -0.0 reads badly
+                inner.add_row(leader.name, leader.label, f"{skill:+.2%}", f"{margin:.2%}")
         voice.console.print(inner)
     voice.say("selected", f"primary model at step {step}: {chosen.label}")
