@@ -67,7 +67,7 @@ class PairTests:
 
     def add(self, losses: Losses, *, is_path: bool) -> None:
         """Take the losses of the next rows."""
-        for loss in PAIRED_LOSSES:
+        for loss in PAIRED_LOSSES if self.pairs else ():
             difference = np.stack(
                 [losses[p.first.id][loss] - losses[p.second.id][loss] for p in self.pairs], axis=1
             )  # (F, P, N)

@@ -104,7 +104,7 @@ def bench(
     """Return the run on the bench; its trials are recorded first, so that they count."""
     report, provenance = evaluated(sweep)
     comparison = compare_sweep(sweep, open_store(sweep.lake_url))
-    own = trials_of(report, sweep.panel.tickers)
+    own = trials_of(report, sweep.settings, sweep.panel.tickers)
     trials = Trials(ledger)
     trials.record(own)
     cutoffs = own[0].cutoffs

@@ -276,7 +276,7 @@ def record_step(voice: Voice, sweep: Sweep, *, clock: Clock) -> None:
     report, provenance = evaluated(sweep)
     with open_ledger(ledger_url(sweep.folder.parent)) as ledger:
         ledger.record_run(run_record(sweep, report, provenance, recorded_at=clock()))
-        Trials(ledger).record(trials_of(report, sweep.panel.tickers))
+        Trials(ledger).record(trials_of(report, sweep.settings, sweep.panel.tickers))
         url = ledger.shown_url
         text = f"record: run {sweep.sweep_id[:12]} in {url}"
         voice.say("record", text, sweep_id=sweep.sweep_id, ledger=url)

@@ -34,14 +34,22 @@ def diebold_mariano(evidence: Evidence, policy: GovernancePolicy) -> Check:
 
 
 def superior_predictive_ability(evidence: Evidence, policy: GovernancePolicy) -> Check:
-    """Hold Hansen's p-value, bounded for the trials outside the run, against its size."""
-    trials = evidence.facts.trials
-    p = None if evidence.sets is None else evidence.sets.spa_p
+    """Hold Hansen's p-value, bounded for the trials that it does not see, against its size.
+
+    Each trial outside of the test adds the challenger's own p-value (Bonferroni). A bootstrap of B
+    resamples can say no less than ``1 / (B + 1)``.
+    """
+    trials, sets = evidence.facts.trials, evidence.sets
+    p = None if sets is None else sets.spa_p
+    alone = evidence.pooled.number("dm_p_less")
     counted = 1 <= trials.n_in_run <= trials.n_trials
-    share = trials.n_trials / trials.n_in_run if counted else 1.0
+    bound, n_tested = None, 0
+    if sets is not None and p is not None and alone is not None and counted:
+        n_tested, least = len(sets.mcs_p), 1.0 / (evidence.n_resamples + 1)
+        bound = min(1.0, max(p, least) + max(trials.n_trials - n_tested, 0) * alone)
     return judged(
         "superior_predictive_ability",
-        None if p is None or not counted else min(1.0, p * share),
+        bound,
         "<",
         policy.spa_alpha,
         unit="probability",
@@ -49,7 +57,7 @@ def superior_predictive_ability(evidence: Evidence, policy: GovernancePolicy) ->
             "Were no forecaster of the run better than the baseline, its best would look this good "
             f"with probability {shown(p or 0.0, 'probability')} (Hansen's test of superior "
             f"predictive ability). The ledger counts {trials.n_trials:,} configurations tried on "
-            f"this data, {trials.n_in_run:,} of them in the run; allowing for all of them it is at "
+            f"this data, {n_tested:,} of them in this test; allowing for all of them it is at "
             f"most {value}; below {limit} is asked for."
         ),
         missing=(

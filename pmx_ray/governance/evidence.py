@@ -81,6 +81,8 @@ class Evidence:
         Coverage of the evaluation's intervals.
     tail : float
         Tail probability of its value at risk.
+    n_resamples : int
+        Of its bootstrap.
     facts : Facts
         What the gate reads elsewhere.
     as_of : datetime
@@ -97,6 +99,7 @@ class Evidence:
     is_path: bool
     level: float
     tail: float
+    n_resamples: int
     facts: Facts
     as_of: dt.datetime
 
@@ -145,6 +148,7 @@ def gather(
         is_path=not any(row["split"] for row in scored),
         level=comparison.level,
         tail=comparison.tail,
+        n_resamples=comparison.n_resamples,
         facts=facts,
         as_of=as_of,
     )

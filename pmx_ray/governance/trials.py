@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 
 from pmx_ray._typing import DateArray, FloatArray
 from pmx_ray.backtest.report_types import EvaluationReport
+from pmx_ray.backtest.settings import SweepSettings
 from pmx_ray.backtest.strategy import Sleeves
 from pmx_ray.governance.facts import TrialFacts
 from pmx_ray.ledger.trials import Trial, TrialSource
@@ -20,29 +21,42 @@ when both its ends are purged; of few cutoffs, fewer blocks are cut."""
 
 
 def trials_of(
-    report: EvaluationReport, tickers: Iterable[str], *, source: TrialSource | None = None
+    report: EvaluationReport,
+    settings: SweepSettings,
+    tickers: Iterable[str],
+    *,
+    source: TrialSource | None = None,
 ) -> tuple[Trial, ...]:
     """Return every configuration of a report: each spec at each step, the baseline among them.
 
-    A configuration is a spec, a step and a trading rule: what a search may choose between.
+    A configuration is all that a search may choose between and that can change a return: spec,
+    step, trading rule, the layout of the folds as it was written, the seed, and the tickers. One
+    more day of prices is none of them.
 
     Parameters
     ----------
     report : EvaluationReport
         What was evaluated; one of a combinatorial plan, which has no walk in time, gives a series
         without a return, and counts all the same.
+    settings : SweepSettings
+        What it was asked for.
     tickers : iterable of str
         The panel's.
     source : TrialSource, optional
         ``ci`` where the environment has ``CI`` set, else ``sweep``.
     """
     source = source or (TrialSource.CI if os.environ.get("CI") else TrialSource.SWEEP)
-    rule = {name: report.settings.get(name) for name in ("costs", "min_edge_bps")}
     names = tuple(sorted(tickers))
+    chosen = {
+        "rule": {name: report.settings.get(name) for name in ("costs", "min_edge_bps")},
+        "folds": settings.folds.model_dump(mode="json"),
+        "seed": settings.seed,
+        "tickers": names,
+    }
     found = []
     for row in report.leaderboard.to_pylist():
         cutoffs, returns = series(report, spec=row["spec"], step=row["step"])
-        config = {"spec": row["spec"], "step": row["step"], "rule": rule}
+        config = {"spec": row["spec"], "step": row["step"], **chosen}
         found.append(
             Trial(
                 config_id=sha256_hex(canonical_json(config)),
@@ -78,8 +92,9 @@ def trial_facts(
     A configuration counts once, with its returns in the run where the run holds it.
 
     Sharpe ratios are compared per period, so only trials of the same step have a say in their
-    variance; all count. Overfitting is judged among the trials of that step which have a return at
-    every cutoff of the run at which the run itself has one.
+    variance; all count. Where several were tried, the variance is at least that of the ratios of
+    worthless strategies over as many returns, ``1 / n``. Overfitting is judged among the trials of
+    that step which have a return at every cutoff at which the run has one.
 
     Parameters
     ----------
@@ -94,14 +109,19 @@ def trial_facts(
     alike = [trial for trial in every.values() if trial.step == step]
     sharpes = [moments(trial.returns).sharpe for trial in alike]
     finite = np.array([sharpe for sharpe in sharpes if np.isfinite(sharpe)])
-    cutoffs = next(trial.cutoffs for trial in own if trial.step == step)
-    columns = [_at(trial, cutoffs) for trial in alike]
-    traded = [column for column in columns if not np.isnan(column).all()]
-    pbo, n_splits = _overfitting(traded, Sleeves(step, step_size))
+    sleeves = Sleeves(step, step_size)
+    own_columns = [trial for trial in own if trial.step == step]
+    cutoffs = own_columns[0].cutoffs
+    known_here = ~np.isnan([trial.returns for trial in own_columns]).all(axis=0)
+    columns = [_at(trial, cutoffs)[known_here] for trial in alike]
+    whole = [column for column in columns if len(column) and not np.isnan(column).any()]
+    pbo, n_splits = _overfitting(whole, sleeves)
+    least = sleeves.n_sleeves / max(int(known_here.sum()), 1) if len(every) > 1 else 0.0
+    spread = float(np.var(finite, ddof=1)) if len(finite) > 1 else 0.0
     return TrialFacts(
         n_trials=len(every),
         n_in_run=len(own),
-        sharpe_variance=float(np.var(finite, ddof=1)) if len(finite) > 1 else 0.0,
+        sharpe_variance=max(spread, least),
         pbo=pbo,
         n_splits=n_splits,
     )
