@@ -211,7 +211,7 @@ class GovernancePolicy(Settings):
     min_regime_net_return_frac: float = Field(default=0.0, ge=-1)
     max_regime_drawdown_frac: float = Field(default=0.15, gt=0, le=1)
     crises: tuple[Crisis, ...] = ("crisis_2008", "crisis_2020")
-    min_crisis_cutoffs: int = Field(default=1, ge=1)
+    min_crisis_cutoffs: int = Field(default=5, ge=1)
     max_crisis_drawdown_frac: float = Field(default=0.15, gt=0, le=1)
     min_trades: int = Field(default=30, ge=1)
     stage: Stage = "paper"
