@@ -33,9 +33,11 @@ from pmx_ray.backtest.costs import CostSettings
 from pmx_ray.backtest.evaluate import EvaluationSettings, evaluate
 from pmx_ray.backtest.frame import build_frame
 from pmx_ray.backtest.regime_table import regimes_of
+from pmx_ray.backtest.settings import SweepSettings
 from pmx_ray.backtest.strategy import Sleeves
 from pmx_ray.data.calendar import sessions_between
 from pmx_ray.data.panel import Panel
+from pmx_ray.data.simulator import SimulatedSettings
 from pmx_ray.folds import FoldPlan, FoldSettings, build_folds
 from pmx_ray.forecasters.batch import ForecastBatch
 from pmx_ray.forecasters.protocol import Status, normal_quantiles
@@ -68,6 +70,10 @@ OTHER = ForecasterSpec.parse({"name": "drift"})
 """Whose name the simulated challenger bears: its forecasts are made here."""
 
 SETTINGS = EvaluationSettings(costs=CostSettings(slippage_bps=0, fee_bps=0), n_resamples=300)
+SWEEP = SweepSettings(
+    name="power", panel=SimulatedSettings(), folds=FoldSettings(step_size=1, steps=(1,)),
+    forecasters=({"name": "drift"},),
+)  # fmt: skip
 AS_OF = datetime(2030, 1, 1, tzinfo=UTC)
 SESSIONS = sessions_between("XNYS", np.datetime64("2004-01-02"), np.datetime64("2014-01-02"))
 
@@ -93,7 +99,7 @@ class World:
 
 def world(n: int, rng: np.random.Generator) -> World:
     """Return a world with ``n`` scored cutoffs."""
-    n_sessions = LOOK_BACK + n + 1
+    n_sessions = LOOK_BACK + n
     returns = rng.normal(0.0, VOLATILITY, n_sessions)
     close = 100.0 * np.exp(np.cumsum(returns))[None, :]
     sessions = SESSIONS[:n_sessions]
@@ -138,7 +144,7 @@ def judged(
         frames, 1, SETTINGS, baseline=WALK.id, seed=0, regimes=regimes_of(found.panel)
     )
     comparison = replace(comparison, key="simulated")
-    own = trials_of(report, found.panel.tickers, source=TrialSource.SWEEP)
+    own = trials_of(report, SWEEP, found.panel.tickers, source=TrialSource.SWEEP)
     facts = Facts(
         trials=trial_facts(_known(own, tried), own, step=1, step_size=1),
         leaks=LeakFacts(1, ()),

@@ -79,8 +79,8 @@ def sweep(
     outline = steps.plan_step(voice, ready, store)
     steps.run_step(voice, ready, store, address=where, outline=outline)
     steps.evaluate_step(voice, ready, store)
+    steps.record_step(voice, ready, clock=utc_now)  # what was seen counts, whatever comes after
     steps.compare_step(voice, ready, store)
-    steps.record_step(voice, ready, clock=utc_now)
     steps.leaderboard_step(voice, ready)
     steps.report_step(voice, ready)
     _exit_if_failed(steps.n_unaccepted_failures(voice, ready))

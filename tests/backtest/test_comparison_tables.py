@@ -207,3 +207,12 @@ def test_effect_size_when_differences_are_known_then_mean_over_deviation(found, 
     (row,) = [d for d in found.differences if (d.spec, d.loss) == (DRIFT.id, "squared_error")]
     assert row.effect == pytest.approx(by_cutoff.mean() / by_cutoff.std(ddof=1))
     assert row.effect_low < row.effect < row.effect_high < 0.0
+
+
+def test_compare_when_there_is_one_spec_then_no_pair_and_no_error(cells):
+    actual, *_ = cells
+    frames = [(RANDOM_WALK, hand_frame(RANDOM_WALK, 0.0, actual))]
+    alone = compare(frames, 5, FREE, baseline=RANDOM_WALK.id, seed=3)
+    assert (alone.differences, alone.pairwise.num_rows) == ((), 0)
+    assert {row.spa_p for row in alone.sets} == {None}
+    assert alone.strategies.num_rows == 1
