@@ -43,10 +43,12 @@ def superior_predictive_ability(evidence: Evidence, policy: GovernancePolicy) ->
     p = None if sets is None else sets.spa_p
     alone = evidence.pooled.number("dm_p_less")
     counted = 1 <= trials.n_in_run <= trials.n_trials
-    bound, n_tested = None, 0
-    if sets is not None and p is not None and alone is not None and counted:
-        n_tested, least = len(sets.mcs_p), 1.0 / (evidence.n_resamples + 1)
-        bound = min(1.0, max(p, least) + max(trials.n_trials - n_tested, 0) * alone)
+    n_tested = 0 if sets is None else len(sets.mcs_p)
+    n_outside = max(trials.n_trials - n_tested, 0)
+    bound = None
+    if p is not None and counted and not (n_outside and alone is None):
+        least = 1.0 / (evidence.n_resamples + 1)
+        bound = min(1.0, max(p, least) + n_outside * (alone or 0.0))
     return judged(
         "superior_predictive_ability",
         bound,

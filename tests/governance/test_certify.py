@@ -52,7 +52,7 @@ def test_certify_when_every_check_holds_then_figures_by_hand():
     found = {c.name: c.value for c in passing().decide().checks}
     assert found["profit_factor_uplift"] == pytest.approx(1.5 / 1.1 - 1.0)
     assert found["drawdown_relative"] == 0.08
-    assert found["superior_predictive_ability"] == pytest.approx(0.004 * 6 / 2)
+    assert found["superior_predictive_ability"] == pytest.approx(0.004 + 4 * 0.002)  # 4 outside
     assert found["interval_coverage"] == pytest.approx(0.01)
     assert found["walk_forward_length"] == 5 * 99
     assert found["failed_cells"] == 0.01
@@ -69,8 +69,10 @@ ALONE = {
     "drawdown_absolute": lambda c: c.with_report(
         "leaderboard", spec=BASE, max_drawdown_frac=0.12
     ).with_report("leaderboard", max_drawdown_frac=0.15),
-    "diebold_mariano": lambda c: c.with_comparison("pairwise", dm_p_less=0.05),
-    "superior_predictive_ability": lambda c: c.with_sets(spa_p=0.017),
+    "diebold_mariano": lambda c: c.with_comparison("pairwise", dm_p_less=0.05).with_facts(
+        trials={"n_trials": 2}
+    ),
+    "superior_predictive_ability": lambda c: c.with_sets(spa_p=0.045),
     "model_confidence_set": lambda c: c.with_sets(mcs_p={OWN: 0.1, BASE: 1.0}),
     "deflated_sharpe": lambda c: c.with_comparison("strategies", sharpe=0.2),
     "backtest_overfitting": lambda c: c.with_facts(trials={"pbo": 0.21}),
@@ -165,17 +167,17 @@ REFUSED = {
     ),
     "no pooled test": (
         "diebold_mariano",
-        lambda c: c.with_comparison("pairwise", ticker="A"),
+        lambda c: c.with_comparison("pairwise", ticker="A").with_facts(trials={"n_trials": 2}),
         "pmx compare",
     ),
     "a pooled test of another loss": (
         "diebold_mariano",
-        lambda c: c.with_comparison("pairwise", loss="qlike"),
+        lambda c: c.with_comparison("pairwise", loss="qlike").with_facts(trials={"n_trials": 2}),
         "pmx compare",
     ),
     "a pooled test against another spec": (
         "diebold_mariano",
-        lambda c: c.with_comparison("pairwise", versus=THIRD),
+        lambda c: c.with_comparison("pairwise", versus=THIRD).with_facts(trials={"n_trials": 2}),
         "pmx compare",
     ),
     "no SPA": (
@@ -469,3 +471,10 @@ def test_certify_when_a_figure_gets_worse_then_hold_never_turns_to_promote(figur
 def test_as_of_when_in_another_zone_then_the_same_decision():
     tokyo = NOW.astimezone(timezone(timedelta(hours=9)))
     assert replace(passing(), as_of=tokyo).decide().id == passing().decide().id
+
+
+def test_spa_when_no_resample_was_as_good_then_still_not_certain():
+    found = check(passing().with_sets(spa_p=0.0).decide(), "superior_predictive_ability")
+    assert found.value == pytest.approx(1 / 1001 + 4 * 0.002)
+    many = passing().with_sets(spa_p=0.0).with_facts(trials={"n_trials": 500})
+    assert "superior_predictive_ability" in failed(many.decide())
