@@ -38,4 +38,5 @@ def _checks(evidence: Evidence, policy: GovernancePolicy) -> Iterator[Check]:
     yield profit.hit_rate_lower_bound(evidence, policy)
     yield conduct.data_quality(evidence, policy)
     yield conduct.failed_cells(evidence, policy)
+    yield skill.common_cells(evidence, policy)
     yield conduct.fallback(evidence, policy)

@@ -163,3 +163,25 @@ def interval_coverage(evidence: Evidence, policy: GovernancePolicy) -> Check:
         ),
         missing="The coverage of its 90% intervals is missing; run `pmx evaluate`.",
     )
+
+
+def common_cells(evidence: Evidence, policy: GovernancePolicy) -> Check:
+    """Hold the share of its cells that other forecasters' failures took away against the most.
+
+    Figures are over the cells that all complete forecasters served: one that fails in bad times
+    would flatter all the others.
+    """
+    served, common = (evidence.challenger.count(name) for name in ("n_scored", "n_common"))
+    left_out = served - common
+    return judged(
+        "common_cells",
+        left_out / served if 0 <= left_out and served > 0 else None,
+        "<=",
+        policy.max_failed_frac,
+        unit="fraction",
+        say=lambda value, limit: (
+            f"Of the {served:,} cells that it served, {left_out:,} are in no figure because another "
+            f"forecaster of the run failed there, {value}; at most {limit} is allowed."
+        ),
+        missing="It served no cell; run `pmx evaluate`.",
+    )

@@ -21,7 +21,7 @@ NAMES = (
     "backtest_overfitting", "value_at_risk", "expected_shortfall", "interval_coverage",
     "walk_forward_length", "regime_bull", "regime_bear", "regime_sideways", "crisis_2008",
     "crisis_2020", "leak_audit", "n_trades", "hit_rate", "hit_rate_lower_bound", "data_quality",
-    "failed_cells", "fallback",
+    "failed_cells", "common_cells", "fallback",
 )  # fmt: skip
 
 
@@ -91,6 +91,7 @@ ALONE = {
     "hit_rate_lower_bound": lambda c: c.with_report("leaderboard", hit_rate_low=0.49),
     "data_quality": lambda c: c.with_facts(quality={"score": 0.94}),
     "failed_cells": lambda c: c.with_report("leaderboard", n_failed=51),
+    "common_cells": lambda c: c.with_report("leaderboard", n_common=940),
     "fallback": lambda c: c.with_facts(fallback={"n_served": 39}),
 }
 """For each check a case that fails it and no other."""
