@@ -195,7 +195,7 @@ def _crisis(name: str, hit_rate: float, rng: np.random.Generator) -> ReplayFacts
     sleeves = Sleeves(1, 1)
     return ReplayFacts(
         name, N_CRISIS, float(sleeves.drawdown_frac(returns).max()),
-        float(sleeves.equity(returns)[-1]) - 1.0,
+        float(sleeves.equity(returns)[-1]) - 1.0, n_served=N_CRISIS, n_asked=N_CRISIS,
     )  # fmt: skip
 
 

@@ -178,8 +178,8 @@ def passing() -> Case:
         trials=TrialFacts(n_trials=6, n_in_run=2, sharpe_variance=0.01, pbo=0.1, n_splits=70),
         leaks=LeakFacts(n_probes=120, findings=()),
         replays=(
-            ReplayFacts("crisis_2008", 70, 0.12, 0.01),
-            ReplayFacts("crisis_2020", 25, 0.11, 0.02),
+            ReplayFacts("crisis_2008", 70, 0.12, 0.01, n_served=690, n_asked=700),
+            ReplayFacts("crisis_2020", 25, 0.11, 0.02, n_served=250, n_asked=250),
         ),
         quality=QualityFacts(score=0.999, n_quarantined=1),
         fallback=FallbackFacts(THIRD, "drift", NOW - timedelta(days=3), 40, 40),

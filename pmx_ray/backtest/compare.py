@@ -176,7 +176,9 @@ def _concluded(
                 diagnostics_table(spec, Errors.joined(parts), axes, sleeves=sleeves)
                 for spec, parts in at_step.errors.items()
             ],
-            "regimes": [regime_table(tallies, axes, sleeves=sleeves, regimes=regimes)],
+            "regimes": [
+                regime_table(tallies, axes, sleeves=sleeves, regimes=regimes, complete=complete)
+            ],
         }
         for name, found in of_step.items():
             tables.setdefault(name, []).extend(found)

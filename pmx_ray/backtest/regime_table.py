@@ -1,6 +1,6 @@
 """Every measure by regime: what kind of market a cutoff stood in, and the great crises."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 
 import numpy as np
 import pyarrow as pa
@@ -34,30 +34,42 @@ def regimes_of(panel: Panel, rule: RegimeRule | None = None) -> Regimes:
 
 
 def regime_table(
-    tallies: Mapping[SpecName, Tally], axes: Axes, *, sleeves: Sleeves, regimes: Regimes
+    tallies: Mapping[SpecName, Tally],
+    axes: Axes,
+    *,
+    sleeves: Sleeves,
+    regimes: Regimes,
+    complete: Set[str],
 ) -> pa.Table:
-    """Return the rows of ``REGIMES_SCHEMA`` of one step, regimes without a cutoff among them."""
+    """Return the rows of ``REGIMES_SCHEMA`` of one step, regimes without a cutoff among them.
+
+    Only a spec whose id is in ``complete`` can lead: any other was spared the cells it failed on.
+    """
     rows = []
     for name, sessions in regimes.items():
         inside = np.isin(axes.cutoff, sessions)
         of_regime = [
-            _row(spec, tally, inside, sleeves, is_path=axes.is_path) | {"regime": name}
+            _row(spec, tally, inside, axes, sleeves) | {"regime": name}
             for spec, tally in tallies.items()
         ]
-        best = max((_number(row["skill_rmse"]) for row in of_regime), default=-np.inf)
-        rows += [row | {"leads": _number(row["skill_rmse"]) == best > -np.inf}
+        best = max(
+            (_number(row["skill_rmse"]) for row in of_regime if row["spec"] in complete),
+            default=-np.inf,
+        )
+        rows += [row | {"leads": row["spec"] in complete
+                        and _number(row["skill_rmse"]) == best > -np.inf}
                  for row in of_regime]  # fmt: skip
     plain = [{name: none_if_nan(value) for name, value in row.items()} for row in rows]
     return pa.Table.from_pylist(plain, schema=REGIMES_SCHEMA)
 
 
 def _row(
-    spec: SpecName, tally: Tally, inside: BoolArray, sleeves: Sleeves, *, is_path: bool
+    spec: SpecName, tally: Tally, inside: BoolArray, axes: Axes, sleeves: Sleeves
 ) -> dict[str, str | int | float | bool]:
     sums = {name: values[inside] for name, values in tally.by_row.items()}
     total = {name: float(np.nansum(values)) for name, values in sums.items()}
     returns = sums["net_return"]
-    walked = is_path and not np.isnan(returns).all()
+    walked = axes.is_path and not np.isnan(returns).all()
     # A regime comes in spells: its capital stands still between them.
     drawdown = float(sleeves.drawdown_frac(returns).max()) if walked else np.nan
 
@@ -68,7 +80,7 @@ def _row(
         "spec": spec.id,
         "label": spec.label,
         "step": sleeves.step,
-        "n_cutoffs": int(inside.sum()),
+        "n_cutoffs": len(np.unique(axes.cutoff[inside][sums["used"] > 0.0])),
         "n_cells": int(total["used"]),
         "n_trades": int(total["trades"]),
         "rmse": float(np.sqrt(mean("squared_error"))),

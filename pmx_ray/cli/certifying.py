@@ -83,10 +83,12 @@ def show(voice: "Voice", decision: "GovernanceDecision", path: Path) -> None:
         return
     table = Table("check", "found", "limit", "", "in words", title_justify="left")
     for check in sorted(decision.checks, key=lambda check: not check.passed):
-        found = "not known" if check.value is None else f"{check.value:.4g}"
+        found, limit = certificate.figures(check)
         mark = "[green]passed[/]" if check.passed else "[bold red]failed[/]"
-        limit = f"{check.comparator} {check.limit:.4g}"
-        table.add_row(check.name.replace("_", " "), found, limit, mark, check.sentence)
+        table.add_row(
+            check.name.replace("_", " "), found or "not known", f"{check.comparator} {limit}", mark,
+            check.sentence,
+        )  # fmt: skip
     voice.console.print(table)
     voice.say("decision", certificate.headline(decision))
     voice.say("kept", f"decision: {path}, and in the audit log")

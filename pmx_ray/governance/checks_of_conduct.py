@@ -51,7 +51,7 @@ def regime(evidence: Evidence, policy: GovernancePolicy, *, name: MarketRegime) 
                 policy.min_regime_cutoffs,
                 unit="count",
                 say=lambda value, limit: (
-                    f"{value} cutoffs lie in {name} markets; at least {limit} are needed to judge."
+                    f"{value} {_lie(n)} in {name} markets; judging takes at least {limit}."
                 ),
                 missing=missing,
             ),
@@ -62,7 +62,7 @@ def regime(evidence: Evidence, policy: GovernancePolicy, *, name: MarketRegime) 
                 policy.max_regime_drawdown_frac,
                 unit="fraction",
                 say=lambda value, limit: (
-                    f"At the {n:,} cutoffs in {name} markets its capital fell by up to {value} "
+                    f"Over {_cutoffs(n)} in {name} markets its capital fell by up to {value} "
                     f"from a peak; it must stay below {limit}."
                 ),
                 missing=missing,
@@ -74,7 +74,7 @@ def regime(evidence: Evidence, policy: GovernancePolicy, *, name: MarketRegime) 
                 policy.min_regime_net_return_frac,
                 unit="fraction",
                 say=lambda value, limit: (
-                    f"At the {n:,} cutoffs in {name} markets it earned {value} on average, net of "
+                    f"Over {_cutoffs(n)} in {name} markets it earned {value} on average, net of "
                     f"costs; at least {limit} is asked for."
                 ),
                 missing=missing,
@@ -84,17 +84,30 @@ def regime(evidence: Evidence, policy: GovernancePolicy, *, name: MarketRegime) 
 
 
 def crisis(evidence: Evidence, policy: GovernancePolicy, *, name: Crisis) -> Check:
-    """Ask for cutoffs inside a historical crisis, and a bounded fall there."""
+    """Ask for forecasts all through a historical crisis, enough cutoffs, and a bounded fall."""
     found = next((replay for replay in evidence.facts.replays if replay.name == name), None)
-    replay = found or ReplayFacts(name, 0, math.nan, math.nan)
+    replay = found or ReplayFacts(name, 0, math.nan, math.nan, n_served=0, n_asked=0)
     year = name.removeprefix("crisis_")
     missing = (
         f"It was not replayed over the crisis of {year}: no prices reach it; give the panel prices "
         "that do, and run `pmx sweep`."
     )
-    n = replay.n_cutoffs
+    n, failed = replay.n_cutoffs, replay.n_asked - replay.n_served
     return binding(
         (
+            judged(
+                name,
+                failed / replay.n_asked if replay.n_asked > 0 else None,
+                "<=",
+                policy.max_failed_frac,
+                unit="fraction",
+                say=lambda value, limit: (
+                    f"Replayed over the crisis of {year}, it gave no forecast for {failed:,} of "
+                    f"{replay.n_asked:,} cells with an outcome, {value}; at most {limit} is "
+                    "allowed."
+                ),
+                missing=missing,
+            ),
             judged(
                 name,
                 float(n) if n > 0 else None,
@@ -102,8 +115,7 @@ def crisis(evidence: Evidence, policy: GovernancePolicy, *, name: Crisis) -> Che
                 policy.min_crisis_cutoffs,
                 unit="count",
                 say=lambda value, limit: (
-                    f"{value} cutoffs lie in the crisis of {year}; at least {limit} are needed to "
-                    "judge."
+                    f"{value} {_lie(n)} in the crisis of {year}; judging takes at least {limit}."
                 ),
                 missing=missing,
             ),
@@ -114,13 +126,21 @@ def crisis(evidence: Evidence, policy: GovernancePolicy, *, name: Crisis) -> Che
                 policy.max_crisis_drawdown_frac,
                 unit="fraction",
                 say=lambda value, limit: (
-                    f"Replayed over {n:,} cutoffs of the crisis of {year}, its capital fell by up "
+                    f"Replayed over {_cutoffs(n)} of the crisis of {year}, its capital fell by up "
                     f"to {value} from a peak; at most {limit} is allowed."
                 ),
                 missing=missing,
             ),
         )
     )
+
+
+def _cutoffs(n: int) -> str:
+    return f"{n:,} cutoff{'' if n == 1 else 's'}"
+
+
+def _lie(n: int) -> str:
+    return "cutoff lies" if n == 1 else "cutoffs lie"
 
 
 def leak_audit(evidence: Evidence, policy: GovernancePolicy) -> Check:  # noqa: ARG001 - one form

@@ -55,15 +55,20 @@ class ReplayFacts:
     name : str
         ``crisis_2008`` or ``crisis_2020``.
     n_cutoffs : int
-        Cutoffs inside the window; 0 where the data does not reach it.
+        Cutoffs inside the window with a forecast; 0 where the data does not reach it.
     max_drawdown_frac, net_return : float
         Of compounded capital over the window; NaN without a cutoff.
+    n_served, n_asked : int
+        Cells (a ticker at a cutoff) with an outcome that got a forecast, of those with an outcome.
+        Capital knows only what was served: a forecaster that gives up in a crisis shows here.
     """
 
     name: str
     n_cutoffs: int
     max_drawdown_frac: float
     net_return: float
+    n_served: int
+    n_asked: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,9 @@
 """The governance decision on the page: what was decided, and every check that led to it."""
 
+from typing import cast
+
 from pmx_ray.governance.decision import Check, GovernanceDecision, Outcome
+from pmx_ray.governance.judgement import Unit, shown, texts
 from pmx_ray.report import typeset
 from pmx_ray.report.markup import Markup, tag
 from pmx_ray.report.tables import scroll
@@ -44,19 +47,26 @@ def table(decision: GovernanceDecision) -> Markup:
     return scroll(inner, caption)
 
 
+def figures(check: Check) -> tuple[str, str]:
+    """Return what was found and its limit, in the words and digits of the check's sentence.
+
+    Both have the digits it takes to tell them apart, so that they never seem to contradict the
+    verdict; what was found is empty where it is not known.
+    """
+    unit = cast("Unit", check.unit)
+    if check.value is None:
+        return "", shown(check.limit, unit)
+    return texts(check.value, check.limit, unit=unit)
+
+
 def _row(check: Check) -> Markup:
     word, place = ("passed", "better") if check.passed else ("failed", "worse")
+    found, limit = (text.replace("-", typeset.MINUS) for text in figures(check))
     return tag(
         "tr",
         tag("th", check.name.replace("_", " ").capitalize(), scope="row"),
         tag("td", tag("strong", word, class_=place), class_="words"),
-        tag("td", typeset.DASH if check.value is None else _figure(check.value, check.unit)),
-        tag("td", f"{_SIGNS[check.comparator]} {_figure(check.limit, check.unit)}"),
+        tag("td", found or typeset.DASH),
+        tag("td", f"{_SIGNS[check.comparator]} {limit}"),
         tag("td", check.sentence, class_="words"),
     )
-
-
-def _figure(value: float, unit: str) -> str:
-    if unit == "fraction":
-        return typeset.percent(value)
-    return typeset.fixed(value, 3) if unit == "probability" else f"{value:,.4g}"
