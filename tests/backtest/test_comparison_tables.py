@@ -189,6 +189,53 @@ def test_regimes_when_cutoffs_are_split_then_each_has_its_own_measures(found, ce
     assert (empty["n_cutoffs"], empty["rmse"], empty["leads"]) == (0, None, False)
 
 
+def in_bull(frames, **changed):
+    free = FREE.model_copy(update=changed)
+    regimes = {"bull": np.array(SIX_MONTHS[:25])}
+    return compare(frames, 5, free, baseline=RANDOM_WALK.id, seed=3, regimes=regimes).regimes
+
+
+def test_regimes_when_a_spec_failed_too_often_then_it_does_not_lead(cells):
+    actual, skilled, random = cells
+    gave_up = {(n, 0): ("error", "planted") for n in range(10)}
+    frames = [
+        (RANDOM_WALK, hand_frame(RANDOM_WALK, 0.0, actual)),
+        (DRIFT, hand_frame(DRIFT, skilled, actual, failed=gave_up)),  # 10 of 120 cells
+        (OTHER, hand_frame(OTHER, random, actual)),
+    ]
+    table = in_bull(frames)
+    best = row_of(table, spec=DRIFT.id)["skill_rmse"]
+    others = {s.id: row_of(table, spec=s.id)["skill_rmse"] for s in (RANDOM_WALK, OTHER)}
+    assert best > max(others.values())
+    leaders = [row["spec"] for row in table.to_pylist() if row["leads"]]
+    assert leaders == [max(others, key=others.get)]
+    assert row_of(in_bull(frames, max_failed_frac=0.1), spec=DRIFT.id)["leads"]
+
+
+def test_regimes_when_cutoffs_have_no_common_cell_then_not_counted(cells):
+    actual, skilled, _ = cells
+    gave_up = {(n, m): ("error", "planted") for n in (3, 4, 5) for m in (0, 1)}
+    gave_up |= {(6, 0): ("error", "planted")}  # the other ticker is left
+    frames = [
+        (RANDOM_WALK, hand_frame(RANDOM_WALK, 0.0, actual)),
+        (DRIFT, hand_frame(DRIFT, skilled, actual, failed=gave_up)),
+    ]
+    for spec in (RANDOM_WALK, DRIFT):
+        row = row_of(in_bull(frames, max_failed_frac=0.1), spec=spec.id)
+        assert (row["n_cutoffs"], row["n_cells"]) == (22, 43)
+
+
+def test_regimes_when_splits_share_a_cutoff_then_counted_once(cells):
+    actual = cells[0]
+    layout = {"split": [0] * 30 + [1] * 30, "cutoff": [*range(30), *range(30)]}
+    frames = [
+        (RANDOM_WALK, hand_frame(RANDOM_WALK, 0.0, actual, **layout)),
+        (DRIFT, hand_frame(DRIFT, 0.01, actual, **layout)),
+    ]
+    row = row_of(in_bull(frames), spec=DRIFT.id)
+    assert (row["n_cutoffs"], row["n_cells"]) == (25, 100)
+
+
 def test_regimes_of_when_a_panel_rises_and_falls_then_the_sessions_are_labelled():
     sessions = np.arange("2007-01-01", "2009-12-31", dtype="datetime64[D]")
     drift = np.where(sessions < np.datetime64("2008-06-01"), 0.002, -0.002)

@@ -2,18 +2,24 @@
 
 import re
 from dataclasses import replace
+from io import StringIO
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hand_frames import DRIFT, FIRST_CUTOFF, RANDOM_WALK, hand_frame
+from rich.console import Console
 
 from pmx_ray.backtest.compare import compare
 from pmx_ray.backtest.costs import CostSettings
 from pmx_ray.backtest.evaluate import EvaluationSettings, evaluate
 from pmx_ray.backtest.report_types import write_json
+from pmx_ray.cli.certifying import show
+from pmx_ray.cli.steps import Voice
 from pmx_ray.errors import DataError
 from pmx_ray.governance.decision import Check, GovernanceDecision, Outcome
-from pmx_ray.report import certificate
+from pmx_ray.governance.judgement import judged
+from pmx_ray.report import certificate, typeset
 from pmx_ray.report.page import render_page, write_page
 
 FREE = EvaluationSettings(costs=CostSettings(slippage_bps=0, fee_bps=0), n_resamples=100)
@@ -91,6 +97,49 @@ def test_certificate_when_held_then_failed_checks_come_first_with_figures_in_the
     assert seen.index("Drawdown absolute") < seen.index("N trades")
     assert "20.3% &lt; 15.0%" in seen
     assert "57 ≥ 30" in seen
+
+
+CLOSE = [
+    (0.0501, "<", 0.05, "probability", "0.0501", "0.0500"),
+    (0.0004, "<", 0.05, "probability", "below 0.001", "0.050"),
+    (0.15004, "<=", 0.15, "fraction", "15.004%", "15.000%"),
+    (0.05, "<", 0.05, "probability", "0.050", "0.050"),  # equal, and so not below
+    (-0.0123, ">=", 0.0, "fraction", "-1.2%", "0.0%"),
+    (1234567.0, ">=", 1234568.0, "count", "1,234,567", "1,234,568"),
+    (1.2995, ">", 1.3, "ratio", "1.2995", "1.3000"),
+]
+"""Value, comparator, limit and unit, and the texts of value and limit."""
+
+
+def said(value, limit):
+    return f"Found {value}, asked for {limit}."
+
+
+def close_to(value, comparator, limit, unit):
+    return judged("p_value", value, comparator, limit, unit=unit, say=said, missing="None.")
+
+
+@pytest.mark.parametrize(("value", "comparator", "limit", "unit", "found", "asked"), CLOSE)
+def test_certificate_when_shown_then_sentence_page_and_terminal_give_the_same_texts(
+    evaluated, value, comparator, limit, unit, found, asked
+):
+    check = close_to(value, comparator, limit, unit)
+    made = decision(check)
+    assert check.sentence.startswith(f"Found {found}, asked for {asked}.")
+    cells = re.findall(r"<td>(.*?)</td>", str(certificate.table(made)))
+    sign = {"<": "&lt;", ">": "&gt;", ">=": "≥", "<=": "≤"}[comparator]
+    assert cells == [found.replace("-", typeset.MINUS), f"{sign} {asked}"]
+    written = StringIO()
+    show(Voice(Console(file=written, width=300)), made, Path("decision.json"))
+    (row,) = [line for line in written.getvalue().splitlines() if "p value" in line]
+    assert [cell.strip() for cell in row.split("│")[2:4]] == [found, f"{comparator} {asked}"]
+
+
+def test_certificate_when_a_figure_is_not_known_then_a_dash_beside_its_limit():
+    check = close_to(None, "<", 0.05, "probability")
+    assert certificate.figures(check) == ("", "0.050")
+    cells = re.findall(r"<td>(.*?)</td>", str(certificate.table(decision(check))))
+    assert cells == [typeset.DASH, "&lt; 0.050"]
 
 
 def test_certificate_when_promoted_then_said(evaluated):
