@@ -8,7 +8,8 @@ right with a known probability is put forward alone. Both go the whole way: fore
 evaluation, comparison, ledger, certificate, with the built-in policy.
 
 The world: one ticker of volatility 0.5 % a session (an exchange rate), daily cutoffs, one step,
-normal log returns, costs 0, so that a hit rate is one net of costs; forecasts of returns are a
+normal log returns, half a basis point of slippage and of fee a side, the least that a certificate
+takes, and every forecast traded; forecasts of returns are a
 quarter as large as the skill would bear, as shrunken ones are. What a simulation has no part in
 passes: data quality, fallback, leak audit. Crises are 126 sessions of twice the volatility.
 """
@@ -69,7 +70,9 @@ WALK = ForecasterSpec.parse({"name": "random_walk"})
 OTHER = ForecasterSpec.parse({"name": "drift"})
 """Whose name the simulated challenger bears: its forecasts are made here."""
 
-SETTINGS = EvaluationSettings(costs=CostSettings(slippage_bps=0, fee_bps=0), n_resamples=300)
+SETTINGS = EvaluationSettings(
+    costs=CostSettings(slippage_bps=0.5, fee_bps=0.5), min_edge_bps=0, n_resamples=300
+)
 SWEEP = SweepSettings(
     name="power", panel=SimulatedSettings(), folds=FoldSettings(step_size=1, steps=(1,)),
     forecasters=({"name": "drift"},),

@@ -110,7 +110,12 @@ def report(rows: list[dict[str, Any]], **tables: pa.Table) -> EvaluationReport:
         step_size=5,
         seed=7,
         block_length={STEP: 2},
-        settings={"level": 0.95, "n_resamples": 1000, "tail": 0.05},
+        settings={
+            "level": 0.95,
+            "n_resamples": 1000,
+            "tail": 0.05,
+            "costs": {"slippage_bps": 10.0, "fee_bps": 10.0},
+        },
     )
 
 

@@ -9,13 +9,13 @@ import pyarrow as pa
 
 from pmx_ray.backtest.report_types import (
     REPORT_VERSION,
+    json_bytes,
     read_json,
     read_table,
     schema_of,
-    write_json,
+    write_files,
 )
 from pmx_ray.errors import DataError
-from pmx_ray.lake import FolderStore
 from pmx_ray.lake.blocks import to_parquet
 
 COMPARISON = "comparison.json"
@@ -218,10 +218,12 @@ class Comparison:
 
     def save(self, folder: Path) -> None:
         """Write a Parquet file a table and, last, ``comparison.json`` into ``folder``."""
-        store = FolderStore(folder)
-        for name in TABLES:
-            store.replace(f"{name}.parquet", to_parquet(getattr(self, name)))
-        write_json(folder / COMPARISON, self.as_document())
+        write_files(folder, self.files())
+
+    def files(self) -> dict[str, bytes]:
+        """Return what ``save`` writes: the content of each file by its name."""
+        tables = {f"{name}.parquet": to_parquet(getattr(self, name)) for name in TABLES}
+        return {**tables, COMPARISON: json_bytes(self.as_document())}
 
     @classmethod
     def load(cls, folder: Path) -> "Comparison":

@@ -26,6 +26,11 @@ class CostSettings(Settings):
     slippage_bps: float = Field(default=10.0, ge=0, lt=10_000)
     fee_bps: float = Field(default=10.0, ge=0, lt=10_000)
 
+    @property
+    def round_trip_bps(self) -> float:
+        """Cost of opening and closing, basis points of the position's value."""
+        return 2 * (self.slippage_bps + self.fee_bps)
+
     def build(self) -> "Costs":
         """Return the cost object of these settings."""
         return Costs(self.slippage_bps / 1e4, self.fee_bps / 1e4)

@@ -19,7 +19,9 @@ from pmx_ray.backtest.regime_table import regimes_of
 from pmx_ray.backtest.report_types import (
     REPORT_VERSION,
     EvaluationReport,
+    holds_files,
     read_document,
+    write_files,
 )
 from pmx_ray.backtest.sweep import Run, Sweep, frame_parts, load_settled
 from pmx_ray.errors import DataError, SettingsError
@@ -49,12 +51,22 @@ class Outcome:
     reused: bool
 
 
-def evaluate_sweep(sweep: Sweep, store: BlockStore) -> Outcome:
+def evaluate_sweep(sweep: Sweep, store: BlockStore, *, afresh: bool = False) -> Outcome:
     """Evaluate the blocks that ``receipts.jsonl`` lists; a no-op where that has been done.
 
     An artefact of its own that is missing or damaged is made anew. Where only the settings or the
     quality report say something else than they did, and no figure can change, the provenance is
     written again.
+
+    Parameters
+    ----------
+    sweep : Sweep
+        The sweep.
+    store : BlockStore
+        Its blocks.
+    afresh : bool
+        Compute from the blocks whatever the folder holds, which anyone may have edited; files
+        that say something else are replaced.
 
     Raises
     ------
@@ -67,7 +79,7 @@ def evaluate_sweep(sweep: Sweep, store: BlockStore) -> Outcome:
     """
     settled = load_settled(sweep)
     key = _key(sweep, settled)
-    held = _held(sweep, key)
+    held = None if afresh else _held(sweep, key)
     if held is not None:
         report, provenance = held
         fresh = _provenance(sweep, settled, key=key, forecast_sha256=provenance["forecast_sha256"])
@@ -75,7 +87,6 @@ def evaluate_sweep(sweep: Sweep, store: BlockStore) -> Outcome:
             _remove(sweep, PAGE)
             _save_provenance(sweep, fresh)
         return Outcome(report, fresh, reused=True)
-    _remove(sweep, PROVENANCE, COMPARISON, PAGE)  # they stand on the report: gone before it changes
     digest = FrameDigest()
 
     def hashed(run: Run) -> Iterator[tuple[ForecasterSpec, pa.Table]]:
@@ -92,16 +103,19 @@ def evaluate_sweep(sweep: Sweep, store: BlockStore) -> Outcome:
         baseline=baseline_id(sweep),
         seed=settings.seed,
     )
-    report.save(sweep.folder)
     provenance = _provenance(sweep, settled, key=key, forecast_sha256=digest.hexdigest())
-    _save_provenance(sweep, provenance)
+    written = {**report.files(), PROVENANCE: _text(provenance).encode()}
+    if not holds_files(sweep.folder, written):
+        _remove(sweep, PROVENANCE, COMPARISON, PAGE)  # they stand on the report: gone first
+        write_files(sweep.folder, written)
     return Outcome(report, provenance, reused=False)
 
 
-def compare_sweep(sweep: Sweep, store: BlockStore) -> Comparison:
+def compare_sweep(sweep: Sweep, store: BlockStore, *, afresh: bool = False) -> Comparison:
     """Compare every spec with the baseline; a no-op where that has been done.
 
-    A comparison that is damaged, or of another evaluation, is made anew.
+    A comparison that is damaged, or of another evaluation, is made anew; with ``afresh`` every
+    one is, and files that say something else are replaced, the page among them.
 
     Raises
     ------
@@ -109,7 +123,7 @@ def compare_sweep(sweep: Sweep, store: BlockStore) -> Comparison:
         If the sweep has not been evaluated as it is now.
     """
     _, provenance = evaluated(sweep)
-    held = _held_comparison(sweep)
+    held = None if afresh else _held_comparison(sweep)
     if held is not None and held.key == provenance["key"]:
         return held
     settings = sweep.settings
@@ -124,7 +138,10 @@ def compare_sweep(sweep: Sweep, store: BlockStore) -> Comparison:
         regimes=regimes_of(sweep.panel),
     )
     comparison = replace(comparison, key=provenance["key"])
-    comparison.save(sweep.folder)
+    if not holds_files(sweep.folder, comparison.files()):
+        if afresh:
+            _remove(sweep, PAGE)
+        comparison.save(sweep.folder)
     return comparison
 
 

@@ -156,9 +156,11 @@ class EvaluationReport:
 
     def save(self, folder: Path) -> None:
         """Write ``<table>.parquet`` and, last, ``evaluation.json`` into ``folder``, atomically."""
-        store = FolderStore(folder)
-        for name in SCHEMAS:
-            store.replace(f"{name}.parquet", to_parquet(getattr(self, name)))
+        write_files(folder, self.files())
+
+    def files(self) -> dict[str, bytes]:
+        """Return what ``save`` writes: the content of each file by its name."""
+        tables = {f"{name}.parquet": to_parquet(getattr(self, name)) for name in SCHEMAS}
         document = {
             "schema_version": REPORT_VERSION,
             "baseline": self.baseline,
@@ -167,7 +169,7 @@ class EvaluationReport:
             "block_length": {str(step): n for step, n in self.block_length.items()},
             "settings": dict(self.settings),
         }
-        write_json(folder / "evaluation.json", document)
+        return {**tables, "evaluation.json": json_bytes(document)}
 
     @classmethod
     def load(cls, folder: Path) -> "EvaluationReport":
@@ -196,8 +198,27 @@ class EvaluationReport:
 
 def write_json(path: Path, document: Mapping[str, Any]) -> None:
     """Write ``document`` to ``path``, whole or not at all, sorted and without NaN."""
-    text = json.dumps(document, sort_keys=True, indent=1, allow_nan=False)
-    FolderStore(path.parent).replace(path.name, f"{text}\n".encode())
+    FolderStore(path.parent).replace(path.name, json_bytes(document))
+
+
+def json_bytes(document: Mapping[str, Any]) -> bytes:
+    """Return ``document`` as JSON, sorted and without NaN."""
+    return f"{json.dumps(document, sort_keys=True, indent=1, allow_nan=False)}\n".encode()
+
+
+def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write each file into ``folder``, whole or not at all, in their order."""
+    store = FolderStore(folder)
+    for name, content in files.items():
+        store.replace(name, content)
+
+
+def holds_files(folder: Path, files: Mapping[str, bytes]) -> bool:
+    """Return whether ``folder`` holds each of these files with this very content."""
+    try:
+        return all((folder / name).read_bytes() == content for name, content in files.items())
+    except OSError:
+        return False
 
 
 def read_document(path: Path, *, verb: str = "evaluate") -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from pmx_ray.backtest.comparison import Comparison
-from pmx_ray.backtest.outcome import compare_sweep, evaluated
+from pmx_ray.backtest.outcome import compare_sweep, evaluate_sweep, evaluated
 from pmx_ray.backtest.report_types import EvaluationReport, write_json
 from pmx_ray.backtest.sweep import Sweep
 from pmx_ray.clock import Clock
@@ -101,9 +101,16 @@ class Bench:
 def bench(
     sweep: Sweep, ledger: Ledger, policy: GovernancePolicy, *, fallback: str | None, clock: Clock
 ) -> Bench:
-    """Return the run on the bench; its trials are recorded first, so that they count."""
-    report, provenance = evaluated(sweep)
-    comparison = compare_sweep(sweep, open_store(sweep.lake_url))
+    """Return the run on the bench; its trials are recorded first, so that they count.
+
+    Report and comparison are computed afresh from the blocks, whose receipts hold their hashes: a
+    certificate does not rest on files that anyone may edit.
+    """
+    evaluated(sweep)  # says what to run where that has not been done
+    store = open_store(sweep.lake_url)
+    found = evaluate_sweep(sweep, store, afresh=True)
+    report, provenance = found.report, found.provenance
+    comparison = compare_sweep(sweep, store, afresh=True)
     own = trials_of(report, sweep.settings, sweep.panel.tickers)
     trials = Trials(ledger)
     trials.record(own)

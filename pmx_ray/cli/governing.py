@@ -23,6 +23,10 @@ Key = Annotated[
     str | None,
     typer.Option(help="Idempotency key: a second call with it changes nothing."),
 ]
+Policy = Annotated[
+    Path | None,
+    typer.Option(help="YAML file of the policy in force. [default: the built-in policy]"),
+]
 Actor = Annotated[str | None, typer.Option(help="Who does it. [default: the account's name]")]
 
 audit = typer.Typer(help="Read and verify the audit log.", no_args_is_help=True)
@@ -42,17 +46,20 @@ def promote(
     approved_by: Annotated[
         list[str] | None, typer.Option(help="Who agreed to it; repeatable.")
     ] = None,
+    policy: Policy = None,
     actor: Actor = None,
     key: Key = None,
     as_json: Json = False,
 ) -> None:
     """Put a certified forecaster in service; the one before it becomes the last good one."""
     from pmx_ray.cli import service  # noqa: PLC0415
+    from pmx_ray.governance.policy import GovernancePolicy, load_policy  # noqa: PLC0415
 
     options.see_plugins()
+    in_force = load_policy(policy) if policy else GovernancePolicy()
     before = utc_now()
     entry, champion = service.promote_sweep(
-        decision, key=key, actor=actor, approved_by=approved_by or [], clock=utc_now
+        decision, in_force, key=key, actor=actor, approved_by=approved_by or [], clock=utc_now
     )
     label, model = entry.payload["label"], entry.payload["model"]
     text = f"promote: {label}, model {model[:12]}, is champion (entry {entry.seq})"

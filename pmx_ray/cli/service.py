@@ -5,6 +5,7 @@ import json
 import math
 import os
 from collections.abc import Mapping
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from pmx_ray.errors import DataError, RegistryError, SettingsError
 from pmx_ray.forecasters.registry import ForecasterSpec
 from pmx_ray.governance.decision import DECISION, GovernanceDecision
 from pmx_ray.governance.manifest import ModelVersion
+from pmx_ray.governance.policy import GovernancePolicy
 from pmx_ray.governance.promotion import promote
 from pmx_ray.governance.registry import Registry
 from pmx_ray.governance.signing import signing_key
@@ -53,9 +55,18 @@ def acting(given: str | None) -> str:
 
 
 def promote_sweep(
-    path: Path, *, key: str | None, actor: str | None, approved_by: list[str], clock: Clock
+    path: Path,
+    policy: GovernancePolicy,
+    *,
+    key: str | None,
+    actor: str | None,
+    approved_by: list[str],
+    clock: Clock,
 ) -> tuple[AuditEntry, Placement]:
     """Register the model that a decision file speaks of, and put it in service.
+
+    The decision must be the last about its challenger and step, not too old, and made under
+    ``policy``, the one in force; its hash is in the entry, in the decision.
 
     Returns
     -------
@@ -67,13 +78,17 @@ def promote_sweep(
     Raises
     ------
     DataError
-        If the decision was altered, is not in the audit log, or is not about the sweep as it is.
+        If the decision was altered, is not in the audit log, is not the last or is too old, or is
+        not about the sweep as it is.
+    SettingsError
+        If it was made under another policy.
     """
     decision = GovernanceDecision.from_document(read_document(path, verb="certify"))
     sweep = load(path.parent)
     root = sweep.folder.parent
     with open_ledger(ledger_url(root)) as ledger:
-        _check_certified(ledger, decision, path)
+        _check_certified(ledger, decision, path, oldest=clock() - _kept_for(policy))
+        _check_policy(decision, policy)
         registry = open_registry(root)
         challenger, fallback = _versions(sweep, decision)
         document = json.dumps(decision.as_document(), indent=1).encode()
@@ -151,13 +166,49 @@ def parsed_head(written: str) -> AuditHead:
     return AuditHead(int(n), digest)
 
 
-def _check_certified(ledger: Ledger, decision: GovernanceDecision, path: Path) -> None:
-    """Refuse a decision that someone wrote by hand: its id alone anyone can compute."""
-    kept = (entry for entry in AuditLog(ledger).entries() if entry.kind == "certify")
-    if not any(entry.payload.get("id") == decision.id for entry in kept):
+def _kept_for(policy: GovernancePolicy) -> timedelta:
+    return timedelta(days=policy.max_decision_age_days)
+
+
+def _check_certified(
+    ledger: Ledger, decision: GovernanceDecision, path: Path, *, oldest: datetime
+) -> None:
+    """Refuse a decision that was written by hand (anyone can compute an id), overruled or old."""
+    about = (decision.challenger, decision.step)
+    kept = [
+        entry
+        for entry in AuditLog(ledger).entries()
+        if entry.kind == "certify"
+        and (entry.payload.get("challenger"), entry.payload.get("step")) == about
+    ]
+    own = [entry for entry in kept if entry.payload.get("id") == decision.id]
+    again = (
+        f"certify with: pmx certify {path.parent} --challenger '{decision.challenger_label}' "
+        f"--step {decision.step}"
+    )
+    named = f"{path}: decision {decision.id[:12]}"
+    if not own:
+        raise DataError(f"{named} is not in the audit log of {ledger.shown_url}; {again}")
+    if own[-1] is not kept[-1]:
         raise DataError(
-            f"{path}: decision {decision.id[:12]} is not in the audit log of {ledger.shown_url}; "
-            f"certify with: pmx certify {path.parent} --challenger '{decision.challenger_label}'"
+            f"{named} is entry {own[-1].seq}, and entry {kept[-1].seq} is a later one about "
+            f"{decision.challenger_label} at step {decision.step}: "
+            f"{kept[-1].payload.get('outcome')}; {again}"
+        )
+    if own[-1].at < oldest:
+        raise DataError(
+            f"{named} was made at {own[-1].at:%Y-%m-%d %H:%M} UTC, before "
+            f"{oldest:%Y-%m-%d %H:%M}, and is older than max_decision_age_days allows; {again}"
+        )
+
+
+def _check_policy(decision: GovernanceDecision, policy: GovernancePolicy) -> None:
+    """Refuse a decision under a policy of the applicant's own."""
+    if decision.policy_sha256 != policy.sha256:
+        raise SettingsError(
+            f"decision {decision.id[:12]} was made under policy {decision.policy_sha256}, and the "
+            f"policy in force is {policy.sha256}; certify under that one, or name the policy in "
+            "force with --policy"
         )
 
 

@@ -40,3 +40,4 @@ def _checks(evidence: Evidence, policy: GovernancePolicy) -> Iterator[Check]:
     yield conduct.failed_cells(evidence, policy)
     yield skill.common_cells(evidence, policy)
     yield conduct.fallback(evidence, policy)
+    yield conduct.evaluation_settings(evidence, policy)

@@ -2,6 +2,7 @@
 
 import math
 
+from pmx_ray.backtest.costs import CostSettings
 from pmx_ray.governance.decision import Check
 from pmx_ray.governance.evidence import Evidence, Row
 from pmx_ray.governance.facts import FallbackFacts, ReplayFacts
@@ -232,6 +233,55 @@ def fallback(evidence: Evidence, policy: GovernancePolicy) -> Check:
                     f"The drill of the fallback, {behind.label}, is dated after this certificate "
                     f"or has no time zone; {DRILL}."
                 ),
+            ),
+        )
+    )
+
+
+def evaluation_settings(evidence: Evidence, policy: GovernancePolicy) -> Check:
+    """Ask for an evaluation that did not flatter: its baseline, its bootstrap and its costs."""
+    check, missing = (
+        "evaluation_settings",
+        "The costs and resamples of the evaluation are not known; run `pmx evaluate`.",
+    )
+    named, stated = evidence.baseline.text("label"), evidence.settings
+    costs, n_resamples = stated.get("costs"), stated.get("n_resamples")
+    return binding(
+        (
+            judged(
+                check,
+                float(named not in policy.baselines),
+                "<=",
+                0.0,
+                unit="count",
+                say=lambda value, limit: (
+                    f"Skill is measured against {named}; baselines other than "
+                    f"{', '.join(policy.baselines)}: {value}, allowed: {limit}."
+                ),
+                missing=missing,
+            ),
+            judged(
+                check,
+                None if n_resamples is None else float(n_resamples),
+                ">=",
+                policy.min_resamples,
+                unit="count",
+                say=lambda value, limit: (
+                    f"The evaluation resampled {value} times; at least {limit} are asked for."
+                ),
+                missing=missing,
+            ),
+            judged(
+                check,
+                None if costs is None else CostSettings.model_validate(costs).round_trip_bps,
+                ">=",
+                policy.min_round_trip_bps,
+                unit="bps",
+                say=lambda value, limit: (
+                    f"Each trade was charged {value} basis points for opening and closing, "
+                    f"measured against {named}; at least {limit} are asked for."
+                ),
+                missing=missing,
             ),
         )
     )

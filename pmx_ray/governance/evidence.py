@@ -81,6 +81,8 @@ class Evidence:
         Coverage of the evaluation's intervals.
     tail : float
         Tail probability of its value at risk.
+    settings : mapping
+        Of the evaluation, as JSON values.
     n_resamples : int
         Of its bootstrap.
     facts : Facts
@@ -99,6 +101,7 @@ class Evidence:
     is_path: bool
     level: float
     tail: float
+    settings: Mapping[str, Any]
     n_resamples: int
     facts: Facts
     as_of: dt.datetime
@@ -148,6 +151,7 @@ def gather(
         is_path=not any(row["split"] for row in scored),
         level=comparison.level,
         tail=comparison.tail,
+        settings=report.settings,
         n_resamples=comparison.n_resamples,
         facts=facts,
         as_of=as_of,

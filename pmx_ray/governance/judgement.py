@@ -6,10 +6,11 @@ from typing import Literal, TypeAlias
 
 from pmx_ray.governance.decision import Check, Comparator
 
-Unit: TypeAlias = Literal["fraction", "probability", "ratio", "count", "days", "hours"]
+Unit: TypeAlias = Literal["fraction", "probability", "ratio", "count", "days", "hours", "bps"]
 
 DECIMALS: dict[Unit, int] = {
     "fraction": 1, "probability": 3, "ratio": 2, "count": 0, "days": 0, "hours": 0,
+    "bps": 2,
 }  # fmt: skip
 """Digits after the point; more are shown where a figure lies that close to its limit."""
 

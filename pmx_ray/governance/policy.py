@@ -186,6 +186,15 @@ class GovernancePolicy(Settings):
         Share of its cells that it may fail on.
     max_fallback_age_days : int
         Since the fallback last served every forecast that it was asked for.
+    min_round_trip_bps : float
+        Cost of opening and closing a trade that the evaluation must take off at least, basis
+        points: half a basis point of slippage and of fee a side is below any real market.
+    min_resamples : int
+        Fewest resamples of the evaluation's bootstrap.
+    baselines : tuple of str
+        Labels of the specs that skill may be measured against.
+    max_decision_age_days : int
+        Age of a decision beyond which it puts nothing into service.
     selection : SelectionPolicy
         How the primary model is chosen.
     degradation : DegradationPolicy
@@ -221,6 +230,10 @@ class GovernancePolicy(Settings):
     min_data_quality_frac: float = Field(default=0.95, ge=0, le=1)
     max_failed_frac: float = Field(default=0.05, ge=0, le=1)
     max_fallback_age_days: int = Field(default=30, ge=0)
+    min_round_trip_bps: float = Field(default=2.0, ge=0)
+    min_resamples: int = Field(default=200, ge=100)
+    baselines: tuple[str, ...] = Field(default=("random_walk",), min_length=1)
+    max_decision_age_days: int = Field(default=30, ge=1)
     selection: SelectionPolicy = SelectionPolicy()
     degradation: DegradationPolicy = DegradationPolicy()
 

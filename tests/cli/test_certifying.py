@@ -5,6 +5,8 @@ import json
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from pmx_command import SETTINGS, Pmx, long_form
 
@@ -36,7 +38,7 @@ def test_certify_when_prices_are_noise_then_hold_with_every_check_in_words(run):
     document = json.loads((run.sweep / "decision.json").read_text())
     decision = GovernanceDecision.from_document(document)
     assert (decision.challenger_label, decision.step) == ("drift", 1)
-    assert len(decision.checks) == 24
+    assert len(decision.checks) == 26
     with ledger_of(run) as ledger:
         (entry,) = [e for e in AuditLog(ledger).entries() if e.kind == "certify"]
     assert dict(entry.payload) == document
@@ -59,6 +61,30 @@ def test_certify_when_shown_anywhere_then_the_same_figures(run):
     for check, measure in (("drawdown_absolute", "max_drawdown_frac"), ("hit_rate", "hit_rate"),
                            ("n_trades", "n_trades")):  # fmt: skip
         assert by_name[check] == metrics[kept["challenger"], 5, measure]
+
+
+def test_certify_when_report_and_comparison_were_edited_then_the_true_figures(run):
+    words = ("certify", str(run.sweep), "--challenger", "drift", "--json")
+    found = json.loads(run(*words, code=1))["checks"]
+    edited = ("leaderboard.parquet", "strategies.parquet", "comparison.json", "evaluation.json")
+    true = {name: (run.sweep / name).read_bytes() for name in edited}
+    for name, column in (("leaderboard", "hit_rate"), ("strategies", "sharpe")):
+        path = run.sweep / f"{name}.parquet"
+        table = pq.read_table(path)
+        i = table.schema.get_field_index(column)
+        better = pa.array([0.99] * len(table), pa.float64())
+        pq.write_table(table.set_column(i, table.schema.field(i), better), path)
+    for name, change in (
+        ("comparison.json", lambda d: [s.update(spa_p=0.0) for s in d["sets"]]),
+        ("evaluation.json", lambda d: d["settings"].update(n_resamples=9999)),
+    ):
+        document = json.loads(true[name])
+        change(document)
+        (run.sweep / name).write_text(json.dumps(document))
+    (run.sweep / "report.html").write_text("made of the edited files")
+    assert json.loads(run(*words, code=1))["checks"] == found
+    assert {name: (run.sweep / name).read_bytes() for name in edited} == true
+    assert not (run.sweep / "report.html").exists()
 
 
 def test_certify_when_a_baseline_is_named_then_it_must_be_the_run_s_own(run):
@@ -132,7 +158,7 @@ def test_certify_when_it_has_skill_and_the_policy_asks_for_little_then_promoted(
     (pmx.folder / "policy.yaml").write_text(
         "{max_pbo: 1.0, min_deflated_sharpe: 0.0, crises: [], regimes: [], max_drawdown_frac: 1.0, "
         "stage: scale, max_value_at_risk_frac: 1.0, max_expected_shortfall_frac: 1.0, "
-        "max_coverage_gap_90_frac: 0.5, min_trades: 5}\n"
+        "max_coverage_gap_90_frac: 0.5, min_trades: 5, min_resamples: 100}\n"
     )
     layout = {"input_size": 60, "step_size": 5, "steps": [1, 20]}
     pmx.write(SETTINGS | {"folds": layout, "forecasters": [{"name": "drift"}]}, rising())

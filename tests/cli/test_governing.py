@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,7 @@ from sqlalchemy import text
 from pmx_ray.backtest.outcome import evaluated
 from pmx_ray.backtest.sweep import load
 from pmx_ray.governance.decision import Check, GovernanceDecision, Outcome
+from pmx_ray.governance.policy import GovernancePolicy
 from pmx_ray.ledger import Ledger, open_ledger
 from pmx_ray.ledger.audit import AuditLog
 from pmx_ray.ledger.chain import NewEntry
@@ -31,7 +32,13 @@ def ledger_of(pmx: Pmx) -> Ledger:
 
 
 def certified(
-    pmx: Pmx, label: str, *, outcome: Outcome = Outcome.PROMOTE, logged: bool = True
+    pmx: Pmx,
+    label: str,
+    *,
+    outcome: Outcome = Outcome.PROMOTE,
+    logged: bool = True,
+    policy: str = GovernancePolicy().sha256,
+    days_ago: float = 0.0,
 ) -> str:
     """Write a decision about a spec of the sweep, as `pmx certify` does, and return its path."""
     sweep = load(pmx.sweep)
@@ -41,12 +48,12 @@ def certified(
     key = str(evaluated(sweep)[1]["key"])
     walk = "random_walk"
     decision = GovernanceDecision(
-        outcome, ids[label], label, ids[walk], walk, ids[walk], walk, 1, (check,), key, "p" * 64
+        outcome, ids[label], label, ids[walk], walk, ids[walk], walk, 1, (check,), key, policy
     )
     path = pmx.sweep / "decision.json"
     path.write_text(json.dumps(decision.as_document()))
     if logged:
-        at = datetime(2026, 1, 1, tzinfo=UTC)
+        at = datetime.now(UTC) - timedelta(days=days_ago)
         with ledger_of(pmx) as ledger:
             AuditLog(ledger).append(NewEntry("certify", "x", decision.as_document(), at))
     return str(path)
@@ -111,13 +118,44 @@ def test_promote_when_the_decision_was_never_certified_then_refused(run: Pmx) ->
     assert in_service(run) == {}
 
 
+def test_promote_when_a_later_decision_holds_then_the_older_one_is_refused(run: Pmx) -> None:
+    path = Path(certified(run, "drift"))
+    older = path.read_text()
+    certified(run, "samossa", outcome=Outcome.HOLD)  # about another: it overrules nothing
+    certified(run, "drift", outcome=Outcome.HOLD)
+    path.write_text(older)
+    run("promote", str(path), code=2)
+    assert "is entry 1, and entry 3 is a later one about drift at step 1: hold" in run.err
+    assert in_service(run) == {}
+
+
+def test_promote_when_the_decision_is_old_then_refused(run: Pmx) -> None:
+    run("promote", certified(run, "drift", days_ago=30.01), code=2)
+    assert "is older than max_decision_age_days allows" in run.err
+    run("promote", certified(run, "samossa", days_ago=29.9))
+    assert in_service(run)["champion"] == "samossa"
+
+
+def test_promote_when_another_policy_is_in_force_then_refused_with_both(run: Pmx) -> None:
+    lax = GovernancePolicy(alpha=0.5).sha256
+    path = certified(run, "drift", policy=lax)
+    run("promote", path, code=2)
+    assert lax in "".join(run.err.split())
+    assert GovernancePolicy().sha256 in "".join(run.err.split())
+    assert in_service(run) == {}
+    (run.folder / "policy.yaml").write_text("alpha: 0.5\n")
+    run("promote", path, "--policy", "policy.yaml")
+    (entry,) = [row for row in lines(run("audit", "log", "--json")) if row["kind"] == "promote"]
+    assert lax in json.dumps(entry["payload"])
+
+
 def test_promote_when_the_sweep_was_evaluated_anew_then_refused(run: Pmx) -> None:
     path = Path(certified(run, "drift", logged=False))
     old = GovernanceDecision.from_document(json.loads(path.read_text()))
     stale = replace(old, report_key="another").as_document()
     path.write_text(json.dumps(stale))
     with ledger_of(run) as ledger:
-        AuditLog(ledger).append(NewEntry("certify", "x", stale, datetime(2026, 1, 1, tzinfo=UTC)))
+        AuditLog(ledger).append(NewEntry("certify", "x", stale, datetime.now(UTC)))
     run("promote", str(path), code=2)
     assert "was evaluated again since" in run.err
 

@@ -21,13 +21,24 @@ NAMES = (
     "backtest_overfitting", "value_at_risk", "expected_shortfall", "interval_coverage",
     "walk_forward_length", "regime_bull", "regime_bear", "regime_sideways", "crisis_2008",
     "crisis_2020", "leak_audit", "n_trades", "hit_rate", "hit_rate_lower_bound", "data_quality",
-    "failed_cells", "common_cells", "fallback",
+    "failed_cells", "common_cells", "fallback", "evaluation_settings",
 )  # fmt: skip
 
 
 def short_walk(case, n):
     cutoffs = table_of(CUTOFFS_SCHEMA, cutoff_rows(OWN, n))
     return replace(case, report=replace(case.report, cutoffs=cutoffs))
+
+
+def with_costs(case, slippage_bps, fee_bps):
+    costs = {"slippage_bps": slippage_bps, "fee_bps": fee_bps}
+    report = replace(case.report, settings={**case.report.settings, "costs": costs})
+    return replace(case, report=report)
+
+
+def with_resamples(case, n):
+    report = replace(case.report, settings={**case.report.settings, "n_resamples": n})
+    return replace(case, report=report, comparison=replace(case.comparison, n_resamples=n))
 
 
 def failed(decision):
@@ -93,6 +104,7 @@ ALONE = {
     "failed_cells": lambda c: c.with_report("leaderboard", n_failed=51),
     "common_cells": lambda c: c.with_report("leaderboard", n_common=940),
     "fallback": lambda c: c.with_facts(fallback={"n_served": 39}),
+    "evaluation_settings": lambda c: with_costs(c, 0.4, 0.5),
 }
 """For each check a case that fails it and no other."""
 
@@ -314,7 +326,7 @@ def test_certify_when_the_ledger_does_not_count_the_run_then_luck_is_not_ruled_o
 
 def test_certify_when_intervals_are_narrow_or_the_tail_is_another_then_not_taken():
     case = passing()
-    stated = {"level": 0.5, "n_resamples": 1000, "tail": 0.2}
+    stated = {**case.report.settings, "level": 0.5, "tail": 0.2}
     loose = replace(
         case,
         report=replace(case.report, settings=stated),
@@ -351,6 +363,40 @@ def test_drawdown_when_the_baseline_takes_no_side_then_the_absolute_limit_binds(
     assert "nothing to be relative to" in found.sentence
     traded = passing().with_report("leaderboard", spec=BASE, max_drawdown_frac=0.0)
     assert failed(traded.decide()) == ["drawdown_relative"]
+
+
+@pytest.mark.parametrize(
+    ("change", "value", "limit", "words"),
+    [
+        (lambda c: with_costs(c, 0.0, 0.0), 0.0, 2.0, "charged 0.00 basis points"),
+        (lambda c: with_resamples(c, 199), 199.0, 200.0, "resampled 199 times"),
+        (
+            lambda c: replace(c, policy=GovernancePolicy(baselines=("drift",))),
+            1.0,
+            0.0,
+            "against random_walk; baselines other than drift",
+        ),
+    ],
+)
+def test_evaluation_settings_when_one_is_lax_then_that_one_is_shown(change, value, limit, words):
+    decision = change(passing()).decide()
+    found = check(decision, "evaluation_settings")
+    assert failed(decision) == ["evaluation_settings"]
+    assert (found.value, found.limit) == (value, limit)
+    assert words in found.sentence
+
+
+def test_evaluation_settings_when_at_the_limits_then_promote():
+    # A side of half a basis point of slippage and half of fee is a round trip of 2.
+    assert failed(with_resamples(with_costs(passing(), 0.5, 0.5), 200).decide()) == []
+
+
+def test_evaluation_settings_when_not_stated_then_says_what_supplies_them():
+    case = passing()
+    stated = {k: v for k, v in case.report.settings.items() if k != "costs"}
+    decision = replace(case, report=replace(case.report, settings=stated)).decide()
+    assert failed(decision) == ["evaluation_settings"]
+    assert "pmx evaluate" in check(decision, "evaluation_settings").sentence
 
 
 def test_regime_when_several_conditions_fail_then_the_first_is_shown():

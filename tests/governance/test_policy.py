@@ -30,6 +30,8 @@ def test_policy_when_default_then_the_numbers_of_the_requirements():  # proves G
     assert policy.min_profit_factor_uplift_frac == 0.03
     assert (policy.max_drawdown_over_baseline_frac, policy.max_drawdown_frac) == (0.5, 0.15)
     assert policy.alpha == 0.05
+    assert (policy.min_round_trip_bps, policy.min_resamples) == (2.0, 200)
+    assert (policy.baselines, policy.max_decision_age_days) == (("random_walk",), 30)
     assert policy.min_walk_forward_days == 182
     assert policy.regimes == ("bull", "bear", "sideways")
     assert policy.crises == ("crisis_2008", "crisis_2020")
