@@ -175,12 +175,12 @@ def common_cells(evidence: Evidence, policy: GovernancePolicy) -> Check:
     left_out = served - common
     return judged(
         "common_cells",
-        left_out / served if 0 <= left_out and served > 0 else None,
+        left_out / served if left_out >= 0 and served > 0 else None,
         "<=",
         policy.max_failed_frac,
         unit="fraction",
         say=lambda value, limit: (
-            f"Of the {served:,} cells that it served, {left_out:,} are in no figure because another "
+            f"Of the {served:,} cells it served, {left_out:,} are in no figure because another "
             f"forecaster of the run failed there, {value}; at most {limit} is allowed."
         ),
         missing="It served no cell; run `pmx evaluate`.",
