@@ -26,12 +26,14 @@ from pmx_ray.backtest.evaluate import EvaluationSettings
 from pmx_ray.backtest.pairwise import PairTests, pairs_of
 from pmx_ray.backtest.regime_table import regime_table
 from pmx_ray.backtest.resampling import Draws, draw_cutoffs
+from pmx_ray.backtest.scoring import none_if_nan
 from pmx_ray.backtest.set_tests import LossSums, set_tests
 from pmx_ray.backtest.strategy import Sleeves
 from pmx_ray.backtest.strategy_table import strategy_table
 from pmx_ray.backtest.tally import Tally, tally
 from pmx_ray.forecasters.registry import ForecasterSpec
 from pmx_ray.stats.intervals import ratio
+from pmx_ray.stats.predictive import effect_size
 
 NO_REGIMES: Mapping[str, DateArray] = MappingProxyType({})
 
@@ -230,11 +232,11 @@ def _difference(
         step=step,
         loss=loss,
         mean=float(total.sum()) / n_cells if n_cells else None,
-        low=_none_if_nan(low),
-        high=_none_if_nan(high),
-        effect=_none_if_nan(float(_effects(by_cutoff, np.ones((1, len(by_cutoff))))[0])),
-        effect_low=_none_if_nan(effect_low),
-        effect_high=_none_if_nan(effect_high),
+        low=none_if_nan(low),
+        high=none_if_nan(high),
+        effect=none_if_nan(effect_size(by_cutoff)),
+        effect_low=none_if_nan(effect_low),
+        effect_high=none_if_nan(effect_high),
         n_cells=n_cells,
         n_cutoffs=draws.n_cutoffs(n_pairs),
         block_length=draws.block,
@@ -242,10 +244,7 @@ def _difference(
 
 
 def _effects(by_cutoff: FloatArray, counts: FloatArray) -> FloatArray:
-    """Return mean over standard deviation of differences (C,) drawn so often, (B, C); NaN unspread.
-
-    The deviation is that of a sample: divided by the number of cutoffs less one.
-    """
+    """Return ``effect_size`` of differences (C,), each drawn so often, (B, C); NaN unspread."""
     known = ~np.isnan(by_cutoff)
     values, weights = by_cutoff[known], counts[:, known]
     if not len(values):
@@ -255,7 +254,3 @@ def _effects(by_cutoff: FloatArray, counts: FloatArray) -> FloatArray:
     mean = ratio(weights @ values, n)
     spread = ratio(weights @ values**2 - n * mean**2, n - 1.0)
     return ratio(mean, np.sqrt(np.where(spread > 1e-24, spread, 0.0)))
-
-
-def _none_if_nan(value: float) -> float | None:
-    return None if np.isnan(value) else value

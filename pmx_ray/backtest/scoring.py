@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -194,7 +194,10 @@ class Scorer:
         return pa.table({name: arrays[name] for name in schema.names}, schema)
 
 
-def none_if_nan(value: str | int | float | bool | None) -> str | int | float | bool | None:
+T = TypeVar("T")
+
+
+def none_if_nan(value: T) -> T | None:
     """Return ``value``, or None if it is NaN."""
     return None if isinstance(value, float) and math.isnan(value) else value
 

@@ -8,6 +8,7 @@ import numpy as np
 from pmx_ray._typing import FloatArray
 from pmx_ray.backtest.comparison import SetTests
 from pmx_ray.backtest.resampling import Draws
+from pmx_ray.backtest.scoring import none_if_nan
 from pmx_ray.stats.intervals import ratio
 from pmx_ray.stats.superior import confidence_set, superior_ability
 
@@ -70,19 +71,15 @@ def set_tests(
     ability = superior_ability(
         known, baseline=0, block=draws.block, n_resamples=n_resamples, seed=stream
     )
-    p_values = (None if np.isnan(p) else float(p) for p in inside.p_values)
+    p_values = (none_if_nan(float(p)) for p in inside.p_values)
     return SetTests(
         step=step,
         loss=loss,
         n=len(known),
         block_length=draws.block,
         mcs_p=dict(zip(ids, p_values, strict=True)),
-        spa_p=_known(ability.p_consistent),
-        spa_p_lower=_known(ability.p_lower),
-        spa_p_upper=_known(ability.p_upper),
+        spa_p=none_if_nan(ability.p_consistent),
+        spa_p_lower=none_if_nan(ability.p_lower),
+        spa_p_upper=none_if_nan(ability.p_upper),
         superior=tuple(sorted(ids[n] for n in ability.superior)),
     )
-
-
-def _known(value: float) -> float | None:
-    return None if np.isnan(value) else value

@@ -224,10 +224,11 @@ def diebold_mariano(difference: FloatArray, *, lags: int) -> DieboldMariano:
 def effect_size(difference: FloatArray) -> float:
     """Return mean over standard deviation of a series of differences; below 0 the first is better.
 
-    NaN observations are left out. NaN for fewer than two, and where all are the same.
+    NaN observations are left out. NaN for fewer than two, and where all are the same but for
+    rounding.
     """
     known = difference[~np.isnan(difference)]
-    if len(known) < 2 or np.ptp(known) == 0.0:
+    if len(known) < 2 or np.ptp(known) <= _ROUNDING * np.abs(known).max():
         return np.nan
     return float(known.mean() / known.std(ddof=1))
 
