@@ -1,6 +1,6 @@
 """Tests of equal predictive ability, for one pair of forecasts or for very many at once.
 
-Those over all specs at once, in ``superior``, are offered here too.
+Those over all specs at once stand in ``superior``.
 
 A difference is the loss of a forecast less that of the one it is compared with, in time order:
 below 0 the first is better. NaN is no observation.
@@ -13,24 +13,6 @@ from scipy import special
 
 from pmx_ray._typing import BoolArray, FloatArray, IntArray
 from pmx_ray.errors import DataError, SettingsError
-from pmx_ray.stats.superior import (
-    ConfidenceSet,
-    SuperiorAbility,
-    confidence_set,
-    superior_ability,
-)
-
-__all__ = [
-    "ConfidenceSet",
-    "DieboldMariano",
-    "DifferenceMoments",
-    "DifferenceTests",
-    "SuperiorAbility",
-    "confidence_set",
-    "diebold_mariano",
-    "effect_size",
-    "superior_ability",
-]
 
 _ROUNDING = 1e-12
 """Share of the plain variance below which a HAC variance is rounding."""

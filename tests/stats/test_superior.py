@@ -4,7 +4,7 @@ from arch.bootstrap import MCS, SPA, StepM
 
 from pmx_ray.errors import DataError, SettingsError
 from pmx_ray.stats.intervals import MIN_CUTOFFS
-from pmx_ray.stats.predictive import confidence_set, superior_ability
+from pmx_ray.stats.superior import confidence_set, superior_ability
 
 BOOTSTRAP = {"block": 5, "n_resamples": 300, "seed": 7}
 
