@@ -55,6 +55,8 @@ class Bench:
         Now, UTC.
     audits : dict of str to LeakFacts
         Leak audits made so far, by spec id.
+    counts : dict of int to TrialFacts
+        What the trials say of a step, as far as it was asked for.
     """
 
     sweep: Sweep
@@ -67,6 +69,7 @@ class Bench:
     fallback: FallbackFacts
     as_of: datetime
     audits: dict[str, LeakFacts] = field(default_factory=dict)
+    counts: dict[int, TrialFacts] = field(default_factory=dict)
 
     def leaks(self, spec: ForecasterSpec) -> LeakFacts:
         """Return what the leak audit of a spec found; it is made once."""
@@ -74,11 +77,19 @@ class Bench:
             self.audits[spec.id] = _leaks(self.sweep, spec)
         return self.audits[spec.id]
 
+    def trials(self, step: int) -> TrialFacts:
+        """Return what all trials say of the run at one step; it is computed once."""
+        if step not in self.counts:
+            self.counts[step] = trial_facts(
+                self.known, self.own, step=step, step_size=self.report.step_size
+            )
+        return self.counts[step]
+
     def judge(self, challenger: ForecasterSpec, step: int, *, previous: str) -> GovernanceDecision:
         """Return the decision on one challenger at one step."""
         quality = self.sweep.quality
         facts = Facts(
-            trials=trial_facts(self.known, self.own, step=step, step_size=self.report.step_size),
+            trials=self.trials(step),
             leaks=self.leaks(challenger),
             replays=replays(self.sweep.panel, self.sweep.settings, challenger, step=step),
             quality=QualityFacts(float(quality["score"]), len(quality["quarantined"])),
@@ -169,14 +180,13 @@ def keep(sweep: Sweep, decision: GovernanceDecision) -> Path:
     return path
 
 
-def previous_id(ledger: Ledger, challenger: str) -> str:
-    """Return the id of the last decision about a challenger; empty where there is none."""
-    made = [
-        entry.payload
+def last_decisions(ledger: Ledger) -> dict[str, str]:
+    """Return the id of the last decision about each challenger, by spec id."""
+    return {
+        str(entry.payload.get("challenger")): str(entry.payload["id"])
         for entry in AuditLog(ledger).entries()
-        if entry.kind == "certify" and entry.payload.get("challenger") == challenger
-    ]
-    return str(made[-1]["id"]) if made else ""
+        if entry.kind == "certify"
+    }
 
 
 def challengers(

@@ -61,10 +61,11 @@ def certify(
                 f"--baseline was '{baseline}'; the run is compared with "
                 f"{ready.comparison.baseline_label}: set evaluation.baseline and run it again"
             )
-        made = []
+        made, last = [], bench.last_decisions(ledger)
         for spec, h in bench.challengers(sweep, ready.report, challenger, step):
-            decision = ready.judge(spec, h, previous=bench.previous_id(ledger, spec.id))
+            decision = ready.judge(spec, h, previous=last.get(spec.id, ""))
             bench.log(ledger, decision, at=ready.as_of)
+            last[spec.id] = decision.id
             made.append(decision)
     if challenger:
         show(voice, made[0], bench.keep(sweep, made[0]))
