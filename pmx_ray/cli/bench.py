@@ -16,7 +16,7 @@ from pmx_ray.errors import DataError, SettingsError
 from pmx_ray.forecasters.registry import ForecasterSpec
 from pmx_ray.governance.certify import certify
 from pmx_ray.governance.decision import DECISION, GovernanceDecision
-from pmx_ray.governance.facts import Facts, FallbackFacts, LeakFacts, QualityFacts
+from pmx_ray.governance.facts import Facts, FallbackFacts, LeakFacts, QualityFacts, TrialFacts
 from pmx_ray.governance.fallback import exercise
 from pmx_ray.governance.policy import GovernancePolicy
 from pmx_ray.governance.replays import replays
