@@ -265,6 +265,13 @@ class Garch:
     fit_s=lambda settings: 0.013 if settings.engine == "reference" else 5e-5,
     extend_s=1e-5,
     device=_device,
+    search={
+        "p": {"low": 1, "high": 2},
+        "o": {"low": 0, "high": 1},
+        "q": {"low": 1, "high": 2},
+        "dist": {"choices": ["normal", "t"]},
+        "mean": {"choices": ["constant", "zero"]},
+    },
 )
 def build(settings: GarchSettings) -> Forecaster:
     """Return the forecaster of the engine that the settings name."""

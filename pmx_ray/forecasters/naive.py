@@ -143,6 +143,7 @@ class Drift(_Moments):
     libraries=("numba", "numpy"),
     fit_s=4e-6,
     extend_s=1e-6,
+    search={"window": {"low": 60, "high": 1000, "log": True}},
 )
 class HistoricalMean(_Moments):
     """E[log P(t + h)] = log P(t) + h * mean of the last ``window`` log returns."""

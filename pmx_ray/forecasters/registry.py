@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, TypeAlias, TypeVar
 
 from pmx_ray.config import Settings, parse, suggestion
@@ -49,6 +50,9 @@ class Family:
         Likewise for an extension with its forecast.
     device : callable
         Settings to the device that its blocks need.
+    search : mapping
+        What a search chooses unless told otherwise, as a settings file writes it; see
+        ``SearchSpace``. Empty where there is nothing worth a search.
     source : str, optional
         Hash of the module that registers it; None for the built-in families, whose ``version``
         is kept by hand.
@@ -63,6 +67,7 @@ class Family:
     fit_s: Callable[[Any], float]
     extend_s: float
     device: Callable[[Any], Device]
+    search: Mapping[str, Any]
     source: str | None
 
 
@@ -81,6 +86,7 @@ def register(
     fit_s: float | Callable[[Any], float] = 1e-4,
     extend_s: float = 1e-4,
     device: Callable[[Any], Device] = lambda _: "cpu",
+    search: Mapping[str, Any] = MappingProxyType({}),
 ) -> Callable[[F], F]:
     """Register a forecaster class, built from its settings, under ``name``.
 
@@ -107,6 +113,7 @@ def register(
             fit_s if callable(fit_s) else lambda _: fit_s,
             extend_s,
             device,
+            search,
             _source_of(build.__module__),
         )
         return build

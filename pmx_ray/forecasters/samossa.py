@@ -300,6 +300,12 @@ def _stack_bytes(n_series: int, n_times: int) -> int:
     extend_s=1e-5,
     device=_device,
     libraries=lambda s: ("numba", "numpy", "scipy", *_card_libraries(s)),
+    search={
+        "rank": {"choices": [1, 2, 3, 5, 8, "donoho", "energy", "whitened"]},
+        "shape_ratio": {"choices": [1, 3, 5]},
+        "ar_order": {"low": 0, "high": 3},
+        "difference": {"choices": [True, False]},
+    },
 )
 class Samossa:
     """Multivariate singular spectrum analysis with stochastic autoregressive noise.

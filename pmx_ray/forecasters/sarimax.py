@@ -335,6 +335,10 @@ def _fit_s(settings: SarimaxSettings) -> float:
     libraries=_libraries,
     fit_s=_fit_s,
     extend_s=1e-4,
+    search={
+        "order": {"choices": [[p, 1, q] for p in range(3) for q in range(3)]},
+        "trend": {"choices": ["n", "c"]},
+    },
 )
 def build_sarimax(settings: SarimaxSettings) -> Forecaster:
     """Return the forecaster of the engine that ``settings`` name."""

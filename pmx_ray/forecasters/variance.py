@@ -111,6 +111,7 @@ class _Filtering(ABC):
     libraries=("numba", "numpy"),
     fit_s=1e-6,
     extend_s=4e-6,
+    search={"decay": {"low": 0.85, "high": 0.995}, "mean": {"choices": ["zero", "constant"]}},
 )
 class EwmaVariance(_Filtering):
     """Variance of every coming session = exponentially weighted mean of squared log returns."""
@@ -137,6 +138,7 @@ class EwmaVariance(_Filtering):
     libraries=("numba", "numpy"),
     fit_s=1e-6,
     extend_s=4e-6,
+    search={"window": {"low": 20, "high": 1000, "log": True}},
 )
 class SampleVariance(_Filtering):
     """Variance of every coming session = variance of the last ``window`` log returns.
