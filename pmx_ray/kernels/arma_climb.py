@@ -46,6 +46,19 @@ EDGE = 1e-6
 TOLERANCE = 1e-7
 """A window is done when the next step is to gain less than this in -2 log L."""
 
+FIRST_DAMPING, LEAST_DAMPING, RAISED_DAMPING = 1e-4, 1e-10, 1e-3
+"""Of a search's first step; what good steps bring it down to; what a bad one raises it to at least,
+and to ten times what it was."""
+
+CONVEX = 1e-9
+"""Least pivot, over Gauss and Newton's, of second derivatives that make a convex function."""
+
+HALVINGS, BEFORE_EDGE = 13, 0.98
+"""Tries at how far a step may go, and how much of the way to the edge is gone then."""
+
+PROBE = 1e-4
+"""How far a coefficient is moved for a difference of slopes, of its distance from the edge."""
+
 N_OUT = 11
 
 _KEPT_NEWTON, _KEPT_GAUSS = row(KEPT + NEWTON - SLOPE), row(KEPT + GAUSS - SLOPE)
@@ -99,14 +112,14 @@ def _shorten(z: FloatArray, active: Any) -> Any:
     A step that would leave ends just inside, 2 % of the way before the edge.
     """
     low, high, length = spread(0.0), spread(1.0), spread(1.0)
-    for _ in range(13):
+    for _ in range(HALVINGS):
         _move(z, length)
         reached = margin(z, TRIAL) > EDGE
         low, high = where(reached, length, low), where(reached, high, length)
         if not any_lane(active & (low < 1.0)):
             break
         length = 0.5 * (low + high)
-    length = where(low < 1.0, 0.98 * low, 1.0)
+    length = where(low < 1.0, BEFORE_EDGE * low, 1.0)
     _move(z, length)
     return length
 
@@ -126,7 +139,7 @@ def _probe(z: FloatArray, i: int) -> Any:
     for j in range(6):
         store(z, TRIAL + j, load(z, AT + j))
     at = load(z, AT + i)
-    away = where(at > 0.0, -1e-4, 1e-4) * margin(z, AT)
+    away = where(at > 0.0, -PROBE, PROBE) * margin(z, AT)
     store(z, TRIAL + i, fma(away, load(z, FREE + i), at))
     return away
 
@@ -158,7 +171,7 @@ def _choose_step(z: FloatArray, damping: Any, active: Any) -> Any:
     for which in range(2):  # Newton's, and that of Gauss and Newton where a lane needs it
         least = _solve(z, _KEPT_NEWTON + 36 * which, damping, STEP + 6 * which)
         if which == 0:
-            convex = least > 1e-9
+            convex = least > CONVEX
             if not any_lane(active & ~convex):
                 break
     gain = spread(0.0)
@@ -216,7 +229,7 @@ def climb(
             store(z, AT + i, load(z, TRIAL + i))
             for j in range(6):
                 store(z, BENT + 6 * i + j, 1.0 if i == j else 0.0)
-        value, damping, left = spread(np.inf), spread(1e-4), spread(np.inf)
+        value, damping, left = spread(np.inf), spread(FIRST_DAMPING), spread(np.inf)
         least = mean = n_taken = spread(0.0)
         active = value > 0.0
         for step in range((most if most > 0 else 0) + 1):
@@ -233,9 +246,9 @@ def climb(
                     better = active & (found < value)
                     if step > 0:
                         n_taken = where(active, n_taken + 1.0, n_taken)
-                        more = where(damping < 1e-4, 1e-3, damping * 10.0)
+                        more = where(damping < 0.1 * RAISED_DAMPING, RAISED_DAMPING, damping * 10.0)
                         damping = where(better, damping * 0.1, more)
-                        damping = where(damping < 1e-10, 1e-10, damping)
+                        damping = where(damping < LEAST_DAMPING, LEAST_DAMPING, damping)
                     else:
                         active = better
                     if not any_lane(better) and most >= 0:

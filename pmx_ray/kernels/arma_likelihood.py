@@ -81,8 +81,11 @@ N_GIVEN = 14
 """Rows given of every group: length, whether it has a mean, free coefficients, coefficients."""
 _BESIDE = row(8)  # those before the coefficients
 
-_BLOCK = PADDING  # sessions between two looks at whether an impulse response has died out
-_DEAD = 1e-10  # where it has, beside a first value of 1: its square counts
+BLOCK = PADDING
+"""Sessions between two looks at whether an impulse response has died out."""
+
+DEAD = 1e-10
+"""Where it has, beside a first value of 1: its square counts."""
 
 
 def padded_length(length: int) -> int:
@@ -216,11 +219,11 @@ def _respond(data: FloatArray, z: FloatArray, at: int, e: FloatArray) -> int:
     b0 = b1 = b2 = x0 = x1 = x2 = spread(0.0)
     head = 0
     while head < n_steps:
-        alive = (absolute(h0) > _DEAD) | (absolute(h1) > _DEAD) | (absolute(h2) > _DEAD)
+        alive = (absolute(h0) > DEAD) | (absolute(h1) > DEAD) | (absolute(h2) > DEAD)
         if not any_lane(alive):
             break
         h0, h1, h2 = where(alive, h0, 0.0), where(alive, h1, 0.0), where(alive, h2, 0.0)
-        stop = head + _BLOCK  # the sessions are whole blocks
+        stop = head + BLOCK  # the sessions are whole blocks
         for t in range(head, stop):
             live, e0 = load(data, 2 * t + 1), load(e, t)
             l0, l1, l2 = h0 * live, h1 * live, h2 * live
@@ -340,12 +343,12 @@ def correct(data: FloatArray, head: int, z: FloatArray, at: int, e: FloatArray) 
     n11, n12, n22 = load(z, MWM + 4), load(z, MWM + 5), load(z, MWM + 8)
     h0 = spread(1.0)
     h1 = h2 = g1 = g2 = g3 = g4 = g5 = slope1 = slope2 = slope3 = spread(0.0)
-    for first in range(0, head, _BLOCK):
-        alive = (absolute(h0) > _DEAD) | (absolute(h1) > _DEAD) | (absolute(h2) > _DEAD)
+    for first in range(0, head, BLOCK):
+        alive = (absolute(h0) > DEAD) | (absolute(h1) > DEAD) | (absolute(h2) > DEAD)
         h0, h1, h2 = where(alive, h0, 0.0), where(alive, h1, 0.0), where(alive, h2, 0.0)
         g1, g2, g3 = where(alive, g1, 0.0), where(alive, g2, 0.0), where(alive, g3, 0.0)
         g4, g5 = where(alive, g4, 0.0), where(alive, g5, 0.0)
-        for t in range(first, first + _BLOCK):
+        for t in range(first, first + BLOCK):
             live = load(data, 2 * t + 1)
             store(e, t, fma(h0, s0, fma(h1, s1, fma(h2, s2, load(e, t)))))
             x0 = fma(n00, h0, fma(n01, h1, n02 * h2)) * live
