@@ -9,7 +9,7 @@ One history and many go through the same calls, so that both forms give the same
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Protocol, TypeAlias
 
 import numpy as np
 
@@ -31,16 +31,35 @@ from pmx_ray.forecasters.protocol import (
     missing_price,
     no_spread,
 )
-from pmx_ray.kernels.arma import ArmaFits, Jobs, fit_arma, last_residuals, roots_within
+from pmx_ray.kernels import arma as kernel
+from pmx_ray.kernels.arma import ArmaFits, Jobs, roots_within
 from pmx_ray.kernels.arma_likelihood import N_LAGS
 from pmx_ray.kernels.arma_search import Search, search_orders
+from pmx_ray.kernels.cuda import arma as kernel_on_card
 from pmx_ray.kernels.unit_root import kpss_differences
+
+Engine: TypeAlias = Literal["fast", "cuda"]
+"""Where windows are fitted and filtered: on the processor, or on a card."""
 
 MIN_RETURNS = 100
 """Fewest log returns fitted or filtered."""
 
 MAX_INVERSE_ROOT = 0.9999
 """An autoregressive root as near as this to the unit circle is a difference that was not taken."""
+
+
+class _Kernel(Protocol):
+    """What fits and filters windows: the module of an engine."""
+
+    def fit_arma(self, windows: Sequence[FloatArray], jobs: Jobs) -> ArmaFits: ...
+
+    def last_residuals(
+        self, windows: Sequence[FloatArray], ar: FloatArray, ma: FloatArray, mean: FloatArray
+    ) -> FloatArray: ...
+
+
+def _kernel(engine: Engine) -> _Kernel:
+    return kernel_on_card if engine == "cuda" else kernel
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +80,8 @@ class ArimaChoice:
         As in ``SarimaxSettings``.
     search : str
         ``stepwise`` or ``grid``.
+    engine : str
+        ``fast``, or ``cuda``; what is searched and which end counts is decided alike.
     """
 
     order: tuple[int, int, int] | None
@@ -70,6 +91,7 @@ class ArimaChoice:
     test: UnitRootTest
     trend: Literal["auto", "n", "c"]
     search: Search
+    engine: Engine = "fast"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -191,14 +213,15 @@ def _too_few(changes: FloatArray) -> Failure | None:
 def _fits(
     windows: Sequence[FloatArray], constant: BoolArray, choice: ArimaChoice
 ) -> tuple[IntArray, IntArray, ArmaFits]:
+    fit = _kernel(choice.engine).fit_arma
     if choice.order is None:
         found = search_orders(
-            windows, constant, max_p=choice.max_p, max_q=choice.max_q, search=choice.search
+            windows, constant, max_p=choice.max_p, max_q=choice.max_q, search=choice.search, fit=fit
         )
         return found.p, found.q, found.fits
     p = np.full(len(windows), choice.order[0])
     q = np.full(len(windows), choice.order[2])
-    return p, q, fit_arma(windows, Jobs(np.arange(len(windows)), p, q, constant))
+    return p, q, fit(windows, Jobs(np.arange(len(windows)), p, q, constant))
 
 
 def _judged(order: tuple[int, int, int], fits: ArmaFits, place: int) -> ArimaParameters | Failure:
@@ -217,7 +240,11 @@ def _judged(order: tuple[int, int, int], fits: ArmaFits, place: int) -> ArimaPar
 
 
 def forecast_all(
-    parameters: Sequence[ArimaParameters], levels: Sequence[FloatArray], n_ahead: int
+    parameters: Sequence[ArimaParameters],
+    levels: Sequence[FloatArray],
+    n_ahead: int,
+    *,
+    engine: Engine = "fast",
 ) -> tuple[FloatArray, FloatArray]:
     """Return mean and variance of the cumulative log return after each of W windows, (W, H).
 
@@ -229,6 +256,8 @@ def forecast_all(
         Percent log prices; those that the differences sum up from are present.
     n_ahead : int
         Steps H.
+    engine : str
+        What filters the windows.
     """
     shape = (len(parameters), n_ahead)
     mean, variance = np.empty(shape), np.empty(shape)
@@ -237,13 +266,17 @@ def forecast_all(
         rows = np.flatnonzero(n_diffs == d).tolist()
         part = [parameters[row] for row in rows]
         mean[rows], variance[rows] = _forecast_alike(
-            part, [levels[row] for row in rows], d, n_ahead
+            part, [levels[row] for row in rows], d, n_ahead, engine
         )
     return mean, variance
 
 
 def _forecast_alike(
-    parameters: Sequence[ArimaParameters], levels: Sequence[FloatArray], d: int, n_ahead: int
+    parameters: Sequence[ArimaParameters],
+    levels: Sequence[FloatArray],
+    d: int,
+    n_ahead: int,
+    engine: Engine,
 ) -> tuple[FloatArray, FloatArray]:
     """Return the same for windows that are differenced alike."""
     ar = np.stack([one.ar for one in parameters])
@@ -251,7 +284,7 @@ def _forecast_alike(
     mu = np.array([one.mean for one in parameters])
     windows = [changes_of(one, d) for one in levels]
     shocks = np.zeros((N_LAGS + n_ahead, len(windows)))  # unknown ones have mean zero
-    shocks[:N_LAGS] = last_residuals(windows, ar, ma, mu).T
+    shocks[:N_LAGS] = _kernel(engine).last_residuals(windows, ar, ma, mu).T
     changes = np.empty_like(shocks)
     changes[:N_LAGS] = np.stack([one[-N_LAGS:] for one in windows], axis=1) - mu
     weights = np.zeros_like(shocks)  # of a shock on the changes after it, from row N_LAGS on
@@ -290,6 +323,7 @@ class FittedArima:
 
     parameters: ArimaParameters
     history: Panel
+    engine: Engine = "fast"
 
     def extend(self, history: Panel) -> FittedForecaster:
         """Return the same order and coefficients, filtered over ``history`` instead."""
@@ -301,7 +335,7 @@ class FittedArima:
         failure = missing_price(self.history) or refused(self.parameters, levels)
         if failure is not None:
             return (failure,)
-        mean, variance = forecast_all([self.parameters], [levels], steps[-1])
+        mean, variance = forecast_all([self.parameters], [levels], steps[-1], engine=self.engine)
         at = np.array(steps) - 1
         return (_outcome(mean[0, at], variance[0, at]),)
 
@@ -335,7 +369,9 @@ class Arima:
     def fit(self, history: Panel, *, rng: np.random.Generator) -> FittedForecaster:  # noqa: ARG002
         """Search the order and estimate on ``history``; every start is a fixed one."""
         (found,) = estimate_all([percent_logs(history.close[0])], self.choice)
-        return FailedFit(found) if isinstance(found, Failure) else FittedArima(found, history)
+        if isinstance(found, Failure):
+            return FailedFit(found)
+        return FittedArima(found, history, self.choice.engine)
 
     def forecast_folds(
         self,
@@ -351,7 +387,11 @@ class Arima:
             [_training(row, plan, int(fold)) for fold in firsts for row in levels], self.choice
         )
         return _forecast_plan(
-            panel, plan, levels, lambda fold, n: fits[number[fold] * panel.n_tickers + n]
+            panel,
+            plan,
+            levels,
+            lambda fold, n: fits[number[fold] * panel.n_tickers + n],
+            self.choice.engine,
         )
 
 
@@ -371,6 +411,7 @@ def _forecast_plan(
     plan: FoldPlan,
     levels: FloatArray,
     fit_of: Callable[[int, int], ArimaParameters | Failure],
+    engine: Engine,
 ) -> ForecastBatch:
     """Forecast every fold of every ticker with the fit that serves it."""
     served: list[tuple[int, int]] = []
@@ -400,7 +441,7 @@ def _forecast_plan(
     mean, variance = np.full(shape, np.nan), np.full(shape, np.nan)
     if served:
         at = np.array(plan.steps) - 1
-        means, variances = forecast_all(parameters, contexts, plan.steps[-1])
+        means, variances = forecast_all(parameters, contexts, plan.steps[-1], engine=engine)
         for place, cell in enumerate(served):
             mean[cell], variance[cell] = means[place, at], variances[place, at]
             if _unbounded(mean[cell], variance[cell]):

@@ -1,8 +1,8 @@
 """Exact Gaussian maximum likelihood of ARMA(p, q), p and q at most 3, for many windows at once.
 
 ``y(t) - mu = sum phi(i) (y(t-i) - mu) + e(t) + sum theta(j) e(t-j)``, e of variance sigma2.
-Starts are chosen and ends ranked here; an ``Engine`` carries out the passes over windows. The bits of
-a job depend on its own window and order alone.
+Starts are chosen and ends ranked here; an ``Engine`` carries out the passes over windows. The bits
+of a job depend on its own window and order alone.
 """
 
 from collections.abc import Sequence
@@ -47,7 +47,6 @@ the way to the unit circle, and no model is taken from there."""
 SAME = 1e-3
 """Two starts of a job whose coefficients have come as near as this go on as one."""
 
-_N_FITTED = 11  # columns of ``ArmaFits.as_rows``
 _MOST_STARTS = 4
 _SMALLER = 5  # what a key of ``_keys`` falls by where p and q both fall by one
 
@@ -81,7 +80,7 @@ def estimate(engine: Engine, jobs: Jobs) -> ArmaFits:
     keys = np.unique(np.concatenate(smaller))
     everything = _of_keys(keys)
     level = np.minimum(everything.p, everything.q)
-    rows = np.zeros((len(keys), _N_FITTED))
+    rows = np.zeros((len(keys), ArmaFits.N_COLUMNS))
     for by in range(N_LAGS + 1):
         index = np.flatnonzero(level == by)
         if index.size:

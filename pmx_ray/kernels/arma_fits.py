@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 
@@ -75,6 +75,8 @@ class ArmaFits:
     loglik: FloatArray
     n_steps: IntArray
     converged: BoolArray
+
+    N_COLUMNS: ClassVar[int] = 11
 
     def as_rows(self) -> FloatArray:
         """Return all of it as one array, (J, 11)."""

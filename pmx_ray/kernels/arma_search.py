@@ -1,6 +1,6 @@
 """Orders of ARMA models by AICc, for many windows at once."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -11,6 +11,9 @@ from pmx_ray.kernels.arma import ArmaFits, Jobs, fit_arma, roots_within
 from pmx_ray.kernels.arma_likelihood import N_LAGS
 
 Search: TypeAlias = Literal["stepwise", "grid"]
+
+Fit: TypeAlias = Callable[[Sequence[FloatArray], Jobs], ArmaFits]
+"""What fits candidates: ``fit_arma`` of an engine."""
 
 MAX_CANDIDATE_ROOT = 0.99
 """Largest inverse root, of either part, that a candidate may have."""
@@ -58,8 +61,8 @@ class Found:
 class _Board:
     """Candidates fitted so far: AICc of shape (W, 4, 4), NaN where not fitted, and estimates."""
 
-    def __init__(self, windows: Sequence[FloatArray], constant: BoolArray) -> None:
-        self.windows, self.constant = windows, constant
+    def __init__(self, windows: Sequence[FloatArray], constant: BoolArray, fit: Fit) -> None:
+        self.windows, self.constant, self._fit = windows, constant, fit
         self.lengths = np.array([len(one) for one in windows])
         self.criterion = np.full((len(windows), N_LAGS + 1, N_LAGS + 1), np.nan)
         self.estimates = np.full((len(windows), N_LAGS + 1, N_LAGS + 1, 11), np.nan)
@@ -70,7 +73,7 @@ class _Board:
         if window.size == 0:
             return
         jobs = Jobs(window, p, q, self.constant[window])
-        fits = fit_arma(self.windows, jobs)
+        fits = self._fit(self.windows, jobs)
         self.criterion[window, p, q] = aicc(fits, jobs, self.lengths[window])
         self.estimates[window, p, q] = fits.as_rows()
 
@@ -88,6 +91,7 @@ def search_orders(
     max_p: int,
     max_q: int,
     search: Search,
+    fit: Fit = fit_arma,
 ) -> Found:
     """Search p and q of every window for the smallest AICc.
 
@@ -102,12 +106,14 @@ def search_orders(
     search : str
         ``grid`` fits every order; ``stepwise`` walks from the best of (2, 2), (0, 0), (1, 0) and
         (0, 1) to the first better neighbour until there is none.
+    fit : callable
+        Fits the candidates; the search itself is the host's.
 
     References
     ----------
     Hyndman and Khandakar (2008), Journal of Statistical Software 27(3), section 3.2.
     """
-    board = _Board(windows, constant)
+    board = _Board(windows, constant, fit)
     if search == "grid":
         wanted = np.zeros(board.criterion.shape, np.bool_)
         wanted[:, : max_p + 1, : max_q + 1] = True
