@@ -1,8 +1,8 @@
-"""SARIMAX of log prices, by one of two engines.
+"""SARIMAX of log prices, by one of three engines.
 
-The fast one is the project's own kernel for ARIMA(p, d, q), see ``forecasters.arima``. The
-reference engine is what this module holds: pmdarima searches the order, statsmodels estimates and
-filters, and seasons and exogenous columns are covered.
+Two are the project's own kernel for ARIMA(p, d, q), on the processor (fast) or on a card (cuda):
+see ``forecasters.arima``. The reference engine is what this module holds: pmdarima searches the
+order, statsmodels estimates and filters, and seasons and exogenous columns are covered.
 
 With y = 100 log P and w the differenced y, the model is ``w(t) = c + beta' x(t) + u(t)`` where u
 is a seasonal ARMA process: at d = 1 an exogenous column explains the log return of its session.
@@ -42,7 +42,7 @@ from pmx_ray.forecasters.protocol import (
     missing_price,
     unusable,
 )
-from pmx_ray.forecasters.registry import register
+from pmx_ray.forecasters.registry import Device, register
 from pmx_ray.forecasters.sarima_filter import (
     Observed,
     SarimaxParameters,
@@ -64,6 +64,7 @@ class SarimaxSettings(Settings):
     ----------
     engine : str
         ``fast``, the project's own kernel: p and q at most 3, no season and no exogenous column.
+        ``cuda``, the same kernel on a card; needs one.
         ``reference``, pmdarima and statsmodels: everything here but ``search: grid``.
     order : (p, d, q) or "auto"
         Ordinary order; ``auto`` searches it on every fit.
@@ -89,7 +90,7 @@ class SarimaxSettings(Settings):
         step forecast.
     """
 
-    engine: Literal["fast", "reference"] = "fast"
+    engine: Literal["fast", "cuda", "reference"] = "fast"
     order: Literal["auto"] | tuple[int, int, int] = "auto"
     max_p: int = Field(default=3, ge=0, le=5)
     max_q: int = Field(default=3, ge=0, le=5)
@@ -151,7 +152,7 @@ class SarimaxSettings(Settings):
             beyond = "exog"
         else:
             return self
-        raise ValueError(f"engine fast does not cover {beyond}; use engine: reference")
+        raise ValueError(f"engine {self.engine} does not cover {beyond}; use engine: reference")
 
 
 def _observe(history: Panel, settings: SarimaxSettings, *, n_ahead: int) -> Observed:
@@ -318,7 +319,12 @@ def _libraries(settings: SarimaxSettings) -> tuple[str, ...]:
     if settings.engine == "reference":
         return ("exchange-calendars", "numpy", "pandas", "pmdarima", "scipy", "statsmodels")
     asked = settings.order == "auto" and settings.d == "auto" and settings.unit_root_test == "adf"
-    return ("numba", "numpy", "scipy", *(("pmdarima", "statsmodels") if asked else ()))
+    kernel = "cupy-cuda12x" if settings.engine == "cuda" else "numba"
+    return (kernel, "numpy", "scipy", *(("pmdarima", "statsmodels") if asked else ()))
+
+
+def _device(settings: SarimaxSettings) -> Device:
+    return "gpu" if settings.engine == "cuda" else "cpu"
 
 
 def _fit_s(settings: SarimaxSettings) -> float:
@@ -335,6 +341,7 @@ def _fit_s(settings: SarimaxSettings) -> float:
     libraries=_libraries,
     fit_s=_fit_s,
     extend_s=1e-4,
+    device=_device,
     search={
         "order": {"choices": [[p, 1, q] for p in range(3) for q in range(3)]},
         "trend": {"choices": ["n", "c"]},
@@ -352,5 +359,6 @@ def build_sarimax(settings: SarimaxSettings) -> Forecaster:
         test=settings.unit_root_test,
         trend=settings.trend,
         search=settings.search,
+        engine=settings.engine,
     )
     return Arima(choice)
