@@ -1,5 +1,6 @@
 """Fold plans: every boundary between what is seen and what is scored, in one type."""
 
+from pmx_ray.folds.changes import change_alarms
 from pmx_ray.folds.layout import FoldSettings, build_folds, partition
 from pmx_ray.folds.plan import FoldPlan, Holes, as_json, slice_document
 
@@ -9,6 +10,7 @@ __all__ = [
     "Holes",
     "as_json",
     "build_folds",
+    "change_alarms",
     "partition",
     "slice_document",
 ]

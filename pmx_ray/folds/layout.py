@@ -9,10 +9,12 @@ from typing import Literal, Self
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
-from pmx_ray._typing import DateArray
+from pmx_ray._typing import DateArray, IntArray
 from pmx_ray.config import Settings
 from pmx_ray.errors import SettingsError
+from pmx_ray.folds.changes import refit_folds
 from pmx_ray.folds.plan import FoldPlan, Holes
+from pmx_ray.kernels.change_points_settings import ChangeSettings
 
 MAX_FOLDS = 200_000
 """Most folds of a combinatorial plan."""
@@ -37,6 +39,10 @@ class FoldSettings(Settings):
         groups, and sees, the sessions from ``start`` to ``end`` only.
     refit_every : int
         Folds that share one fit; 1 where ``combinatorial``, whose splits have one fit each.
+    refit_on_change : ChangeSettings, optional
+        Refit as well at the first cutoff by which a change of the panel was alarmed since the
+        last fit; ``refit_every`` is then the most folds that share one fit. Not where
+        ``combinatorial``.
     purge : int or "auto"
         Sessions before a scored stretch that no fit may see. ``auto`` is the longest step where
         training may follow scoring (combinatorial), and 0 where every window ends on its cutoff.
@@ -56,6 +62,10 @@ class FoldSettings(Settings):
     start: date | None = None
     end: date | None = None
     refit_every: int = Field(default=1, ge=1, le=100_000)
+    # Left out where it is not used: what it could change is then named as ever.
+    refit_on_change: ChangeSettings | None = Field(
+        default=None, exclude_if=lambda given: given is None
+    )
     purge: int | Literal["auto"] = "auto"
     embargo: int = Field(default=0, ge=0, le=10_000)
     tuning_end: date | None = None
@@ -96,10 +106,17 @@ class FoldSettings(Settings):
                 f"refit_every was {self.refit_every}; it must be 1 where kind is combinatorial, "
                 "because each split has one fit"
             )
+        if self.kind == "combinatorial" and self.refit_on_change is not None:
+            raise ValueError(
+                "refit_on_change was given; leave it out where kind is combinatorial, because "
+                "each split has one fit"
+            )
         return self
 
 
-def build_folds(sessions: DateArray, settings: FoldSettings) -> FoldPlan:
+def build_folds(
+    sessions: DateArray, settings: FoldSettings, *, alarms: IntArray | None = None
+) -> FoldPlan:
     """Lay folds out on ``sessions``; only folds whose every step is over are laid.
 
     Cutoffs stand on a grid anchored at the first possible one, so that sessions added at the end
@@ -111,15 +128,25 @@ def build_folds(sessions: DateArray, settings: FoldSettings) -> FoldPlan:
         The panel's sessions.
     settings : FoldSettings
         The layout.
+    alarms : ndarray of int, shape (A,), optional
+        Sessions at whose close a change was alarmed, see ``change_alarms``; used, and needed,
+        where ``settings.refit_on_change`` is given.
 
     Raises
     ------
     SettingsError
-        If no fold fits.
+        If no fold fits, or alarms are needed and not given.
     """
+    if settings.refit_on_change is None:
+        alarms = None
+    elif alarms is None:
+        raise SettingsError(
+            "refit_on_change needs the panel's alarms and none were given; hand over those of "
+            "change_alarms(panel, settings.refit_on_change), or leave refit_on_change out"
+        )
     if settings.kind == "combinatorial":
         return _combinatorial(sessions, settings)
-    return _walk_forward(sessions, settings)
+    return _walk_forward(sessions, settings, alarms)
 
 
 def partition(plan: FoldPlan, sessions: DateArray, tuning_end: date) -> tuple[FoldPlan, FoldPlan]:
@@ -146,12 +173,12 @@ def partition(plan: FoldPlan, sessions: DateArray, tuning_end: date) -> tuple[Fo
     return plan[:n_tuning], plan[first_evaluation:]
 
 
-def _walk_forward(sessions: DateArray, settings: FoldSettings) -> FoldPlan:
+def _walk_forward(sessions: DateArray, settings: FoldSettings, alarms: IntArray | None) -> FoldPlan:
     purge = 0 if settings.purge == "auto" else settings.purge
     first, last = _cutoff_range(sessions, settings, purge)
     cutoff = np.arange(first, last + 1, settings.step_size)
-    refit = np.arange(len(cutoff)) % settings.refit_every == 0
-    fitted_at = cutoff[np.arange(len(cutoff)) // settings.refit_every * settings.refit_every]
+    refit = refit_folds(cutoff, refit_every=settings.refit_every, alarms=alarms)
+    fitted_at = cutoff[np.maximum.accumulate(np.where(refit, np.arange(len(cutoff)), 0))]
     train_stop = fitted_at + 1 - purge
     rolling = settings.kind == "rolling"
     return FoldPlan(

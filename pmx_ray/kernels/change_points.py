@@ -212,7 +212,8 @@ def _monitor(
     xp: ModuleType,
 ) -> int:
     """Watch from the base window on; return the session after the alarm, or after the last."""
-    base, length, n_sessions = space.base, settings.window, missing.shape[1]
+    base, length = space.base, settings.window
+    n_sessions: int = missing.shape[1]
     watch.bases.append(base)
     watch.blind[base.stop :] = False
     watch.statistic[base.stop :] = 0.0
