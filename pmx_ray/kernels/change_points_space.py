@@ -84,7 +84,7 @@ def fit_subspace(
     scale = xp.where(scale > 0.0, scale, xp.ones_like(scale))
     pages = xp.reshape((values[:, start:middle] - mean) / scale, (-1, length))
     pages = pages * xp.asarray(complete.reshape(-1, 1).astype(np.float64))
-    squares, vectors = eigenpairs(xp.matmul(transposed(pages, xp), pages)[None], xp=xp)
+    squares, vectors = eigenpairs(xp.matmul(transposed(pages, xp), pages)[None, ...], xp=xp)
     rank = _rank(squares[0])
     outside = vectors[0, :, rank:]
     space = Subspace(_NO_BASE, (), mean, scale, usable, outside)
