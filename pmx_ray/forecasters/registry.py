@@ -21,6 +21,7 @@ BUILT_IN = (
     "pmx_ray.forecasters.sarimax",
     "pmx_ray.forecasters.garch",
     "pmx_ray.forecasters.samossa",
+    "pmx_ray.forecasters.ensemble",
 )
 """Modules whose import registers the project's own forecasters."""
 

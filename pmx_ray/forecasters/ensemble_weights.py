@@ -1,0 +1,167 @@
+"""Weights of an ensemble's members from losses that are out: pure functions of arrays.
+
+None of them knows a session. Whoever calls passes the losses that may be used and no others.
+
+Shapes: K validation folds, oldest first; N series (tickers times steps); S members.
+
+References
+----------
+Bates, Granger (1969), Operational Research Quarterly 20, 451-468.
+Stock, Watson (2004), Journal of Forecasting 23, 405-430.
+Lo, MacKinlay (1988), Review of Financial Studies 1, 41-66.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pmx_ray._typing import BoolArray, FloatArray
+
+LEAST_LOSS = 1e-12
+"""Smallest mean loss relative to the other members': a perfect member takes all but nothing."""
+
+
+def equal_weights(n_members: int) -> FloatArray:
+    """Return weights of 1 / S, shape (S,)."""
+    return np.full(n_members, 1.0 / n_members)
+
+
+def inverse_loss_weights(
+    losses: FloatArray, *, min_losses: int, relevance: FloatArray | None = None
+) -> FloatArray:
+    """Return weights in inverse proportion to the members' mean losses, shape (S,).
+
+    Members are compared where all of them have a loss. A series counts in units of its own mean
+    loss, so that a ticker that moves more does not outvote the others.
+
+    Parameters
+    ----------
+    losses : ndarray of shape (K, N, S)
+        At least 0, lower is better; NaN where there is none.
+    min_losses : int
+        Fewest folds, after relevance, that weights are taken from; equal weights below.
+    relevance : ndarray of shape (K,), optional
+        How much each fold counts, at least 0; all alike unless given.
+
+    Examples
+    --------
+    >>> inverse_loss_weights(np.array([[[1.0, 3.0]], [[1.0, 3.0]]]), min_losses=2)
+    array([0.75, 0.25])
+    """
+    n_folds, _, n_members = losses.shape
+    counts = np.ones(n_folds) if relevance is None else relevance
+    common = _common(losses)
+    if _effective_number(counts * common.any(axis=1)) < min_losses:
+        return equal_weights(n_members)
+    mean = _relative_losses(np.where(common[..., None], losses, 0.0), common, counts)
+    inverse = 1.0 / np.maximum(mean, LEAST_LOSS)
+    weights: FloatArray = inverse / inverse.sum()
+    return weights
+
+
+def _common(losses: FloatArray) -> BoolArray:
+    """Return where every member has a loss, (K, N)."""
+    common: BoolArray = np.logical_not(np.isnan(losses).any(axis=2))
+    return common
+
+
+def _relative_losses(losses: FloatArray, common: BoolArray, counts: FloatArray) -> FloatArray:
+    """Return each member's mean loss, each series in units of its mean over members, (S,)."""
+    weight = common * counts[:, None]  # (K, N)
+    by_series = np.einsum("kn,kns->ns", weight, losses)
+    scale = by_series.mean(axis=1)
+    told = scale > 0
+    if not told.any():
+        return np.ones(losses.shape[2])
+    heaviness = weight.sum(axis=0)[told]  # a series with few losses says little
+    relative = by_series[told] / scale[told, None]
+    mean: FloatArray = np.einsum("n,ns->s", heaviness, relative) / heaviness.sum()
+    return mean
+
+
+def _effective_number(counts: FloatArray) -> float:
+    """Return Kish's number of equally weighted folds that say as much as these."""
+    total = float(counts.sum())
+    return 0.0 if total <= 0 else total**2 / float((counts**2).sum())
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evidence:
+    """What adaptive weights rest on beside losses.
+
+    Attributes
+    ----------
+    age : ndarray of shape (K,)
+        Sessions since each fold's losses were out, >= 0.
+    change_density : float
+        Change points per session, >= 0: the chance that what held a session ago no longer does.
+    shrinkage : float
+        Share of the weights that goes to ``anchor``, in [0, 1]; see ``walk_shrinkage``.
+    anchor : ndarray of shape (S,)
+        Weights to shrink to.
+    """
+
+    age: FloatArray
+    change_density: float
+    shrinkage: float
+    anchor: FloatArray
+
+
+def adaptive_weights(losses: FloatArray, evidence: Evidence, *, min_losses: int) -> FloatArray:
+    """Return inverse-loss weights that forget across changes and distrust noise, shape (S,).
+
+    A loss counts with the chance that no change came after it, ``exp(-density age)`` if changes
+    arrive as a Poisson process. Where so little is left that fewer than ``min_losses`` folds
+    remain, weights are equal, the random walk or not.
+
+    Parameters
+    ----------
+    losses : ndarray of shape (K, N, S)
+        As in ``inverse_loss_weights``.
+    evidence : Evidence
+    min_losses : int
+    """
+    relevance = np.exp(-evidence.change_density * evidence.age)
+    n_members = losses.shape[2]
+    common = _common(losses)
+    if _effective_number(relevance * common.any(axis=1)) < min_losses:
+        return equal_weights(n_members)
+    told = inverse_loss_weights(losses, min_losses=min_losses, relevance=relevance)
+    mixed: FloatArray = (1.0 - evidence.shrinkage) * told + evidence.shrinkage * evidence.anchor
+    return mixed
+
+
+def walk_shrinkage(log_close: FloatArray, *, lags: int, level: float) -> float:
+    """Return how far losses are to be distrusted because prices look like a random walk.
+
+    Per ticker it is 0 where the variance ratio test rejects the random walk at ``level``, else the
+    test's p-value; the mean over tickers. The test is the one that heteroskedasticity does not
+    upset. A ticker with too few or too flat prices rejects nothing and counts 1.
+
+    Parameters
+    ----------
+    log_close : ndarray of shape (N, T)
+        Log prices; the returns on both sides of a gap are set side by side.
+    lags : int
+        Sessions of the long variance, at least 2.
+    level : float
+        Size of the test.
+
+    References
+    ----------
+    Lo, MacKinlay (1988), Review of Financial Studies 1, 41-66.
+    """
+    return float(np.mean([_p_value(row, lags, level) for row in np.diff(log_close, axis=1)]))
+
+
+def _p_value(returns: FloatArray, lags: int, level: float) -> float:
+    from arch.unitroot import VarianceRatio  # noqa: PLC0415 - seconds to import
+
+    known = returns[~np.isnan(returns)]
+    if len(known) < 10 * lags or np.ptp(known) <= 1e-12:
+        return 1.0
+    path = np.concatenate([[0.0], np.cumsum(known)])
+    p_value = float(VarianceRatio(path, lags=lags, trend="c", robust=True).pvalue)
+    if np.isnan(p_value):
+        return 1.0
+    return 0.0 if p_value < level else p_value
