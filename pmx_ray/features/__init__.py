@@ -1,1 +1,1 @@
-"""Exogenous features of a session: what a forecaster may know beside the price."""
+"""Features of a session: the causal language they are written in, their matrix and its store."""

@@ -1,10 +1,45 @@
 """Calendar effects: 0/1 columns that the exchange's calendar fixes in advance."""
 
+from collections.abc import Callable, Mapping
+from functools import partial
+from types import MappingProxyType
+from typing import Literal, TypeAlias
+
 import numpy as np
+from pydantic import Field
 
 from pmx_ray._typing import BoolArray, DateArray, FloatArray, IntArray
 from pmx_ray.data.calendar import calendar_sessions
+from pmx_ray.data.panel import Panel
 from pmx_ray.errors import DataError
+from pmx_ray.features.column import Feature, FeatureKind
+
+Effect: TypeAlias = Callable[[str, DateArray], FloatArray]
+"""Calendar and sessions (T,) to 0 or 1 of each."""
+
+EffectName: TypeAlias = Literal["monday", "turn_of_month", "month_end", "session_before_holiday"]
+
+
+class CalendarEffects(FeatureKind):
+    """Effects of the exchange's calendar, 0 or 1, known in advance.
+
+    Attributes
+    ----------
+    effects : tuple of str
+        See the functions of this module.
+    """
+
+    kind: Literal["calendar"] = "calendar"
+    effects: tuple[EffectName, ...] = Field(
+        default=("monday", "turn_of_month", "month_end", "session_before_holiday"), min_length=1
+    )
+
+    def features(self) -> tuple[Feature, ...]:
+        """Return one column an effect."""
+        return tuple(
+            Feature(name, 0, EFFECTS[name][1], partial(_for_all, EFFECTS[name][0]))
+            for name in self.effects
+        )
 
 
 def monday(calendar: str, sessions: DateArray) -> FloatArray:  # noqa: ARG001 - one signature
@@ -69,3 +104,25 @@ def _is_last_of_month(calendar: str, sessions: DateArray) -> BoolArray:
     upto = np.searchsorted(days, sessions, side="right")
     last: BoolArray = upto == np.searchsorted(days, _month_start(sessions, 1))
     return last
+
+
+def _for_all(effect: Effect, history: Panel, sessions: DateArray) -> FloatArray:
+    values = effect(history.calendar, sessions)
+    return np.broadcast_to(values, (history.n_tickers, len(sessions)))
+
+
+EFFECTS: Mapping[EffectName, tuple[Effect, str]] = MappingProxyType(
+    {
+        "monday": (monday, "1 on Mondays"),
+        "turn_of_month": (
+            turn_of_month,
+            "1 on the last session of a month and the first three of the next",
+        ),
+        "month_end": (month_end, "1 on the last session of a month"),
+        "session_before_holiday": (
+            session_before_holiday,
+            "1 where a weekday without a session follows",
+        ),
+    }
+)
+"""Every effect by name, with what it is in one line."""
