@@ -47,6 +47,7 @@ the way to the unit circle, and no model is taken from there."""
 SAME = 1e-3
 """Two starts of a job whose coefficients have come as near as this go on as one."""
 
+_AT_ONCE = 1024  # jobs whose first starts are read off: what is held of them fits the cache
 _MOST_STARTS = 4
 _SMALLER = 5  # what a key of ``_keys`` falls by where p and q both fall by one
 
@@ -185,7 +186,9 @@ def _plain_starts(engine: Engine, jobs: Jobs) -> FloatArray:
     """Return Hannan and Rissanen's start of each job, (J, 6), from each window read once."""
     once, which = np.unique(_keys(jobs) // 16, return_inverse=True)
     alone = _of_keys(16 * once)
-    return hannan_rissanen(engine.autocovariances(alone)[which], jobs.free())
+    auto, free = engine.autocovariances(alone)[which], jobs.free()
+    parts = (slice(first, first + _AT_ONCE) for first in range(0, len(jobs), _AT_ONCE))
+    return np.vstack([hannan_rissanen(auto[part], free[part]) for part in parts])
 
 
 def _factor_starts(

@@ -470,7 +470,12 @@ struct Climb {
     }
 };
 
-// Every kernel takes of each job its window, how many values that has, p, q and whether a mean is
+// Writes windows that come as rows (W, n) as columns (n, W).
+KERNEL columns(long long n_windows, long long n, const double *rows, double *values) {
+    EACH(i, n * n_windows) values[i] = rows[i % n_windows * n + i / n_windows];
+}
+
+// The other kernels take of each job its window, how many values that has, p, q and whether a mean is
 // estimated (J, 3), and what is taken off the window.
 
 // Writes sums of products at lag 0 to 15, (J, 16).

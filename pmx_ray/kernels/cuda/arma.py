@@ -27,8 +27,8 @@ THREADS = 128
 AT_ONCE = 4
 """Pairs of factors that a thread scans through one reading of a window."""
 
-BYTES = 2**29
-"""Memory of a card that the windows of one batch may take: the host works on as many at a time."""
+BYTES = 2**28
+"""Memory of a card that the windows of one batch may take; as much more while they arrive."""
 
 OPTIONS = ("--std=c++14", "--fmad=false")
 """What the text is compiled with: it says itself which products are fused."""
@@ -115,9 +115,10 @@ class Batch:
 
     def __init__(self, table: Table, *, xp: ModuleType, launch: Launch) -> None:
         self._table, self._xp, self._launch = table, xp, launch
-        # A window is a column, so that neighbouring threads read neighbouring addresses.
-        columns = table.values[:-1, : int(table.lengths.max())].T
-        self._values = xp.asarray(np.ascontiguousarray(columns))
+        rows = self._there(table.values[:-1, : int(table.lengths.max())])
+        n_windows, n = rows.shape
+        self._values = xp.empty((n, n_windows))
+        launch("columns", n * n_windows, n_windows, n, rows, self._values)
 
     @property
     def lengths(self) -> IntArray:
