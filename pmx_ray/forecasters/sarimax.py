@@ -20,7 +20,9 @@ from pydantic import Field, field_validator, model_validator
 from pmx_ray._typing import FloatArray
 from pmx_ray.config import Settings
 from pmx_ray.data.panel import Panel
-from pmx_ray.features.exogenous import exogenous, feature
+from pmx_ray.errors import DataError
+from pmx_ray.features.exogenous import exogenous, features_of
+from pmx_ray.features.spec import FeatureSpec
 from pmx_ray.forecasters.arima import MAX_INVERSE_ROOT, MIN_RETURNS, Arima, ArimaChoice
 from pmx_ray.forecasters.order_search import (
     MAX_D,
@@ -83,8 +85,8 @@ class SarimaxSettings(Settings):
     trend : str
         Constant in the differenced series: ``n`` none, ``c`` one (a drift at d = 1), ``auto`` one
         only where nothing is differenced.
-    exog : tuple of str
-        Features that explain the differenced series.
+    exog : tuple of FeatureSpec
+        Features that explain the differenced series: names, or mappings with a kind.
     exog_lag : int
         Sessions by which features that are not known in advance are shifted; at least the longest
         step forecast.
@@ -100,16 +102,19 @@ class SarimaxSettings(Settings):
     seasonal_period: int | None = Field(default=None, ge=2, le=63)
     seasonal_order: tuple[int, int, int] | None = None
     trend: Literal["auto", "n", "c"] = "auto"
-    exog: tuple[str, ...] = ()
+    exog: tuple[FeatureSpec, ...] = ()
     exog_lag: int = Field(default=20, ge=1)
 
     @field_validator("exog")
     @classmethod
-    def _features_exist(cls, exog: tuple[str, ...]) -> tuple[str, ...]:
-        for name in exog:
-            feature(name)
-        if len(set(exog)) < len(exog):
-            raise ValueError(f"exog was {list(exog)}; name each feature once")
+    def _of_one_ticker(cls, exog: tuple[FeatureSpec, ...]) -> tuple[FeatureSpec, ...]:
+        features_of(exog)
+        for spec in exog:
+            if not isinstance(spec, str) and spec.needs_other_tickers:
+                raise ValueError(
+                    f"a feature of kind {spec.kind} needs the other tickers, and sarimax sees one "
+                    "at a time; leave it out"
+                )
         return exog
 
     @model_validator(mode="after")
@@ -176,6 +181,11 @@ def estimate(history: Panel, settings: SarimaxSettings) -> SarimaxParameters | F
     SarimaxParameters or Failure
         TOO_SHORT where gaps leave too few changes, NOT_CONVERGED where the search or the optimiser
         failed or the columns are collinear, EXPLOSIVE where a root reaches the unit circle.
+
+    Raises
+    ------
+    DataError
+        If the history lacks a field that a feature needs.
     """
     seen = _observe(history, settings, n_ahead=0)
     order = _order(seen, settings)
@@ -283,9 +293,11 @@ class FittedSarimax:
             return None
         step = int(unknown.argmax()) + 1
         lag = self.settings.exog_lag
-        if step > lag:
+        late = max(known.publication_lag for known in features_of(self.settings.exog)) - 1
+        if step > lag - late:
+            needed = step + late
             return Failure(
-                Status.ERROR, f"features are not known {step} steps ahead; set exog_lag >= {step}"
+                Status.ERROR, f"features are not known {step} steps ahead; set exog_lag >= {needed}"
             )
         return Failure(Status.NO_PRICE, f"a feature lacks the price {lag} sessions before {step=}")
 
@@ -309,7 +321,10 @@ class Sarimax:
         failure = unusable(history, n_returns=MIN_RETURNS)
         if failure is not None:
             return FailedFit(failure)
-        parameters = estimate(history, self.settings)
+        try:
+            parameters = estimate(history, self.settings)
+        except DataError as error:
+            return FailedFit(Failure(Status.ERROR, str(error)))
         if isinstance(parameters, Failure):
             return FailedFit(parameters)
         return FittedSarimax(parameters, self.settings, history)

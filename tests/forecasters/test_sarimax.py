@@ -349,6 +349,9 @@ def test_differences_when_a_season_is_strong_then_one_seasonal_difference():
         {"order": (3, 1, 0), "seasonal_period": 3, "seasonal_order": (1, 0, 0)},
         {"exog": ("mondey",)},
         {"exog": ("monday", "monday")},
+        {"exog": ("monday", {"kind": "calendar", "effects": ["monday"]})},
+        {"engine": "reference", "exog": ({"kind": "cross_section"},)},
+        {"engine": "reference", "exog": ({"kind": "volatility", "windw": 5},)},
         {"exog_lag": 0},
     ],
     ids=str,
@@ -361,3 +364,55 @@ def test_settings_when_they_contradict_then_refused(written):
 def test_settings_when_a_feature_is_misspelt_then_the_nearest_is_named():
     with pytest.raises(SettingsError, match="did you mean 'monday'"):
         ForecasterSpec.parse({"name": "sarimax", "exog": ["mondey"]})
+
+
+def test_spec_when_features_are_names_then_the_id_they_always_had():
+    # Ids of the release before features could be mappings; blocks in a lake are found by them.
+    assert ForecasterSpec.parse({"name": "sarimax"}).id == "01f77cbe6a0add52"
+    named = {"name": "sarimax", "engine": "reference", "exog": ["monday"]}
+    assert ForecasterSpec.parse(named).id == "8ba9e915ec1598d3"
+
+
+def with_exog(*exog, **given):
+    return SarimaxSettings(engine="reference", order=(1, 1, 0), exog=exog, exog_lag=5, **given)
+
+
+def test_forecast_when_a_feature_is_a_mapping_then_as_its_name(history_of):  # proves M3
+    history = history_of(prices(arma([0.3], [], 300)))
+    short, long = (
+        Sarimax(with_exog(written)).fit(history, rng=RNG).forecast((1, 5))[0]
+        for written in ("abs_return_lagged", {"kind": "absolute_return"})
+    )
+    assert short.mean.tobytes() == long.mean.tobytes()
+
+
+def test_forecast_when_changes_follow_a_lagged_feature_then_its_last_values_are_used(history_of):
+    rng = np.random.default_rng(8)
+    changes = rng.normal(0, 0.05, 600)
+    for t in range(5, 600):
+        changes[t] -= 0.9 * changes[t - 5]
+    settings = with_exog({"kind": "return_lag", "lags": [0]}).model_copy(
+        update={"order": (0, 1, 0)}
+    )
+    fitted = Sarimax(settings).fit(history_of(prices(changes)), rng=RNG)
+    (outcome,) = fitted.forecast((1, 2, 3, 4, 5))
+    daily = 100.0 * np.diff(np.r_[0.0, outcome.mean])
+    # Five steps ahead is the cutoff's own return; the slope's standard error is .018.
+    np.testing.assert_allclose(daily, -0.9 * changes[-5:], rtol=0.07)
+
+
+def test_forecast_when_publication_takes_longer_then_the_last_step_is_not_known(history_of):
+    history = history_of(prices(arma([0.3], [], 300)))
+    late = {"kind": "rolling_moment", "window": 5, "moments": ["std"], "publication_lag": 3}
+    fitted = Sarimax(with_exog(late)).fit(history, rng=RNG)
+    (near,), (far,) = fitted.forecast((1, 3)), fitted.forecast((1, 4))
+    assert isinstance(near, Forecast)  # the value of two sessions before the cutoff is out
+    assert "set exog_lag >= 6" in far.reason
+
+
+def test_fit_when_the_panel_lacks_what_a_feature_needs_then_status_names_it(history_of):
+    history = history_of(prices(arma([0.3], [], 300)))
+    needy = with_exog({"kind": "volatility", "estimators": ["parkinson"]})
+    (outcome,) = Sarimax(needy).fit(history, rng=RNG).forecast((1,))
+    assert outcome.status is Status.ERROR
+    assert "no high" in outcome.reason
