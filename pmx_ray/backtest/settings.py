@@ -8,6 +8,7 @@ import yaml
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from pmx_ray.backtest.evaluate import EvaluationSettings
+from pmx_ray.backtest.tuned import TunedSpecs, read_tuned
 from pmx_ray.config import Settings, override, parse, read_yaml
 from pmx_ray.data.sources import PanelSettings
 from pmx_ray.errors import SettingsError
@@ -67,6 +68,9 @@ class SweepSettings(Settings):
         ``{name: ..., parameter: value}`` each; the random walk is added if it is not named.
     evaluation : EvaluationSettings
         Losses, strategy and intervals.
+    tuned : TunedSpecs, optional
+        What a search chose, evaluated beside the forecasters; a settings file names the file that
+        the search froze. Every cutoff must lie after the sessions that the search has seen.
     execution : ExecutionSettings
         How the work is carried out.
     plugins : tuple of str
@@ -89,6 +93,7 @@ class SweepSettings(Settings):
     folds: FoldSettings = FoldSettings()
     forecasters: tuple[dict[str, Any], ...] = Field(min_length=1)
     evaluation: EvaluationSettings = EvaluationSettings()
+    tuned: TunedSpecs | None = None
     execution: ExecutionSettings = ExecutionSettings()
     plugins: tuple[str, ...] = ()
     data_quality_threshold: float = Field(default=0.95, ge=0, le=1)
@@ -109,8 +114,23 @@ class SweepSettings(Settings):
             raise ValueError("folds.tuning_end: a combinatorial plan cannot be partitioned by date")
         return self
 
+    @model_validator(mode="after")
+    def _after_the_search(self) -> Self:
+        if self.tuned is None:
+            return self
+        until = self.tuned.tuned_until
+        starts = [day for day in (self.folds.start, self.folds.tuning_end) if day is not None]
+        if not starts or max(starts) < until:
+            raise ValueError(
+                f"tuned: the search has seen sessions up to {until}; set folds.start or "
+                "folds.tuning_end to that day or a later one, so that no cutoff lies before it"
+            )
+        return self
+
     def specs(self) -> tuple[ForecasterSpec, ...]:
         """Return the specs to compare, the baseline among them, in the order written.
+
+        What a search chose comes last, less what is written already.
 
         Raises
         ------
@@ -128,7 +148,15 @@ class SweepSettings(Settings):
             if spec.id in seen:
                 raise SettingsError(f"forecasters.{n}: {spec.label} is given twice; drop one")
             seen[spec.id] = n
-        return specs
+        chosen = (
+            {}
+            if self.tuned is None
+            else {
+                spec.id: spec
+                for spec in (ForecasterSpec.parse(f, where="tuned") for f in self.tuned.forecasters)
+            }
+        )
+        return (*specs, *(spec for spec in chosen.values() if spec.id not in seen))
 
     def sweep_id(self, panel_sha256: str) -> str:
         """Return the hash of everything that can change what the sweep finds.
@@ -158,7 +186,11 @@ def load_settings(path: Path, assignments: Sequence[str] = ()) -> SweepSettings:
     SettingsError
         One line that says which key of which file is wrong, and what was perhaps meant.
     """
-    settings = parse(SweepSettings, override(read_yaml(path), assignments), where=str(path))
+    written = override(read_yaml(path), assignments)
+    if isinstance(written.get("tuned"), str):
+        frozen = read_tuned(path.parent / written["tuned"])
+        written = {**written, "tuned": frozen.model_dump(mode="json")}
+    settings = parse(SweepSettings, written, where=str(path))
     try:
         settings.specs()
     except SettingsError as error:

@@ -1,8 +1,6 @@
 """The verbs of `pmx`, their options, and how errors become exit codes."""
 
 import logging
-import os
-import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -14,7 +12,7 @@ import structlog
 import typer
 
 from pmx_ray import __version__
-from pmx_ray.cli import auditing, certifying, governing, selecting
+from pmx_ray.cli import auditing, certifying, governing, selecting, tuning
 from pmx_ray.cli.options import (
     EXIT_BAD_INPUT,
     EXIT_FAILED_CELLS,
@@ -25,15 +23,13 @@ from pmx_ray.cli.options import (
     Json,
     Out,
     SettingsPath,
+    checked_address,
     console,
     prepared,
     see_plugins,
 )
 from pmx_ray.clock import utc_now
 from pmx_ray.errors import DataError, PmxError, SettingsError
-
-ADDRESSES = ("in-process", "local", "auto")
-ADDRESS = re.compile(r"(ray://)?[^\s:/]+:\d{1,5}")
 
 app = typer.Typer(
     name="pmx",
@@ -72,17 +68,10 @@ def sweep(
     from pmx_ray.cli import steps  # noqa: PLC0415
 
     voice = steps.Voice(console(), as_json)
-    where = _address(address)
+    where = checked_address(address)
     ready = prepared(settings, out, assignments)
-    store = steps.open_lake(ready)
     steps.check_ledger(ready)
-    outline = steps.plan_step(voice, ready, store)
-    steps.run_step(voice, ready, store, address=where, outline=outline)
-    steps.evaluate_step(voice, ready, store)
-    steps.record_step(voice, ready, clock=utc_now)  # what was seen counts, whatever comes after
-    steps.compare_step(voice, ready, store)
-    steps.leaderboard_step(voice, ready)
-    steps.report_step(voice, ready)
+    steps.whole_sweep(voice, ready, address=where)
     _exit_if_failed(steps.n_unaccepted_failures(voice, ready))
 
 
@@ -109,7 +98,7 @@ def run(folder: Folder, address: Address = None, as_json: Json = False) -> None:
     voice = steps.Voice(console(), as_json)
     steps.refresh(ready)
     store = steps.open_lake(ready)
-    settled = steps.run_step(voice, ready, store, address=_address(address))
+    settled = steps.run_step(voice, ready, store, address=checked_address(address))
     _exit_if_failed(steps.n_unaccepted_blocks(ready, store, settled))
 
 
@@ -159,6 +148,7 @@ auditing.mount(app)
 certifying.mount(app)
 governing.mount(app)
 selecting.mount(app)
+tuning.mount(app)
 
 
 def main() -> None:
@@ -194,15 +184,6 @@ def _stoppable() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _address(given: str | None) -> str | None:
-    address = given or os.environ.get("RAY_ADDRESS") or None
-    if address is None or address in ADDRESSES or ADDRESS.fullmatch(address):
-        return address
-    raise SettingsError(
-        f"--address was '{address}'; it must be {', '.join(ADDRESSES)} or HOST:PORT"
-    )
 
 
 def _exit_if_failed(n_failed: int) -> None:

@@ -1,6 +1,7 @@
 """What the verbs of `pmx` share: options, exit codes, the console, and the sweep of a file."""
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,11 +11,15 @@ from rich.console import Console
 
 from pmx_ray.cli.place import default_root
 from pmx_ray.clock import utc_now
+from pmx_ray.errors import SettingsError
 
 if TYPE_CHECKING:
     from pmx_ray.backtest.sweep import Sweep
 
 EXIT_FAILED_CELLS, EXIT_BAD_INPUT, EXIT_OTHER = 3, 2, 1
+
+ADDRESSES = ("in-process", "local", "auto")
+ADDRESS = re.compile(r"(ray://)?[^\s:/]+:\d{1,5}")
 
 SettingsPath = Annotated[Path, typer.Argument(help="YAML file of sweep settings.")]
 Folder = Annotated[Path, typer.Argument(help="A sweep folder, as `pmx plan` makes one.")]
@@ -35,6 +40,22 @@ Address = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line, for machines.")]
+
+
+def checked_address(given: str | None) -> str | None:
+    """Return where blocks run: what was given, or ``$RAY_ADDRESS``, or None.
+
+    Raises
+    ------
+    SettingsError
+        If it is no address.
+    """
+    address = given or os.environ.get("RAY_ADDRESS") or None
+    if address is None or address in ADDRESSES or ADDRESS.fullmatch(address):
+        return address
+    raise SettingsError(
+        f"--address was '{address}'; it must be {', '.join(ADDRESSES)} or HOST:PORT"
+    )
 
 
 def console() -> Console:

@@ -23,7 +23,7 @@ from pmx_ray.backtest.settings import ExecutionSettings
 from pmx_ray.backtest.sweep import Sweep
 from pmx_ray.cli.place import ledger_url
 from pmx_ray.cli.progress import Progress
-from pmx_ray.clock import Clock
+from pmx_ray.clock import Clock, utc_now
 from pmx_ray.errors import SettingsError
 from pmx_ray.forecasters.protocol import Status
 from pmx_ray.forecasters.registry import load_families
@@ -269,6 +269,18 @@ def compare_step(voice: Voice, sweep: Sweep, store: BlockStore) -> None:
     comparison = compare_sweep(sweep, store)
     n, label = len(comparison.differences), comparison.baseline_label
     voice.say("compare", f"compare: {n} paired differences from {label}", differences=n)
+
+
+def whole_sweep(voice: Voice, sweep: Sweep, *, address: str | None) -> None:
+    """Plan, run, evaluate, record, compare and report; what is there already is reused."""
+    store = open_lake(sweep)
+    outline = plan_step(voice, sweep, store)
+    run_step(voice, sweep, store, address=address, outline=outline)
+    evaluate_step(voice, sweep, store)
+    record_step(voice, sweep, clock=utc_now)  # what was seen counts, whatever comes after
+    compare_step(voice, sweep, store)
+    leaderboard_step(voice, sweep)
+    report_step(voice, sweep)
 
 
 def record_step(voice: Voice, sweep: Sweep, *, clock: Clock) -> None:

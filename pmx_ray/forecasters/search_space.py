@@ -1,8 +1,9 @@
 """What a search may choose: ranges and choices of a family's parameters, by their own names."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import product
 from math import inf, prod
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
@@ -57,6 +58,11 @@ class Range(Settings):
         step = self.step or (1 if self.whole else None)
         return inf if step is None else int((self.high - self.low) / step + 1e-9) + 1
 
+    def stored_values(self) -> tuple[Any, ...]:
+        """Return every value, ascending; of a finite range alone."""
+        step = self.step or 1
+        return tuple(round(self.low + k * step, 12) for k in range(int(self.n_values)))
+
     @property
     def examples(self) -> tuple[Any, ...]:
         """Values that a settings class must accept for the range to make sense."""
@@ -74,6 +80,11 @@ class Range(Settings):
     def decoded(self, stored: Any) -> Any:
         """Return the value as settings take it, from the one that a study stores."""
         return int(stored) if self.whole else float(stored)
+
+    def holds(self, value: Any) -> bool:
+        """Return whether ``value`` is one of the range's."""
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return number and bool(self.distribution()._contains(value))
 
 
 class Choices(Settings):
@@ -100,6 +111,10 @@ class Choices(Settings):
         """How many values there are."""
         return len(self.choices)
 
+    def stored_values(self) -> tuple[Any, ...]:
+        """Return every choice as a study keeps it."""
+        return tuple(_stored(choice) for choice in self.choices)
+
     @property
     def examples(self) -> tuple[Any, ...]:
         """Values that a settings class must accept: all of them."""
@@ -109,11 +124,15 @@ class Choices(Settings):
         """Return the choices in Optuna's terms."""
         from optuna.distributions import CategoricalDistribution  # noqa: PLC0415
 
-        return CategoricalDistribution([_stored(choice) for choice in self.choices])
+        return CategoricalDistribution(self.stored_values())
 
     def decoded(self, stored: Any) -> Any:
         """Return the value as settings take it, from the one that a study stores."""
         return next(c for c in self.choices if _same(_stored(c), stored))
+
+    def holds(self, value: Any) -> bool:
+        """Return whether ``value`` is one of the choices."""
+        return any(_same(_stored(choice), _stored(value)) for choice in self.choices)
 
 
 Dimension: TypeAlias = Range | Choices
@@ -210,6 +229,12 @@ class SearchSpace:
         """How many configurations there are; infinite where a float has no step."""
         return prod(dimension.n_values for _, dimension in self.dimensions)
 
+    def configurations(self) -> Iterator[dict[str, Any]]:
+        """Yield every configuration as a study stores it; of a finite space alone."""
+        keys = [key for key, _ in self.dimensions]
+        for values in product(*(dimension.stored_values() for _, dimension in self.dimensions)):
+            yield dict(zip(keys, values, strict=True))
+
     @property
     def default(self) -> ForecasterSpec:
         """The configuration that is used without a search: the defaults beside what is fixed."""
@@ -229,6 +254,16 @@ class SearchSpace:
         """
         chosen = {key: dimension.decoded(stored[key]) for key, dimension in self.dimensions}
         return ForecasterSpec.parse({"name": self.family, **dict(self.fixed), **chosen})
+
+    def stored(self, spec: ForecasterSpec) -> dict[str, Any] | None:
+        """Return the parameters of ``spec`` as a study stores them; None outside the space."""
+        params = dict(spec.params)
+        found = {
+            key: _stored(params[key])
+            for key, dimension in self.dimensions
+            if dimension.holds(params[key])
+        }
+        return found if len(found) == len(self.dimensions) else None
 
     def as_json(self) -> dict[str, Any]:
         """Return the space as it would be written."""

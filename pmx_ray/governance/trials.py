@@ -1,7 +1,8 @@
 """From an evaluation to the trials it makes, and from all trials to what a certificate reads."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
@@ -10,6 +11,7 @@ from pmx_ray._typing import DateArray, FloatArray
 from pmx_ray.backtest.report_types import EvaluationReport
 from pmx_ray.backtest.settings import SweepSettings
 from pmx_ray.backtest.strategy import Sleeves
+from pmx_ray.folds import FoldSettings
 from pmx_ray.governance.facts import TrialFacts
 from pmx_ray.ledger.trials import Trial, TrialSource
 from pmx_ray.provenance import canonical_json, sha256_hex
@@ -29,10 +31,6 @@ def trials_of(
 ) -> tuple[Trial, ...]:
     """Return every configuration of a report: each spec at each step, the baseline among them.
 
-    A configuration is all that a search may choose between and that can change a return: spec,
-    step, trading rule, the layout of the folds as it was written, the seed, and the tickers. One
-    more day of prices is none of them.
-
     Parameters
     ----------
     report : EvaluationReport
@@ -47,19 +45,20 @@ def trials_of(
     """
     source = source or (TrialSource.CI if os.environ.get("CI") else TrialSource.SWEEP)
     names = tuple(sorted(tickers))
-    chosen = {
-        "rule": {name: report.settings.get(name) for name in ("costs", "min_edge_bps")},
-        "folds": settings.folds.model_dump(mode="json"),
-        "seed": settings.seed,
-        "tickers": names,
-    }
     found = []
     for row in report.leaderboard.to_pylist():
         cutoffs, returns = series(report, spec=row["spec"], step=row["step"])
-        config = {"spec": row["spec"], "step": row["step"], **chosen}
+        config_id = configuration_id(
+            row["spec"],
+            row["step"],
+            rule=report.settings,
+            folds=settings.folds,
+            seed=settings.seed,
+            tickers=names,
+        )
         found.append(
             Trial(
-                config_id=sha256_hex(canonical_json(config)),
+                config_id=config_id,
                 spec_id=row["spec"],
                 label=row["label"],
                 step=row["step"],
@@ -70,6 +69,43 @@ def trials_of(
             )
         )
     return tuple(found)
+
+
+def configuration_id(
+    spec_id: str,
+    step: int,
+    *,
+    rule: Mapping[str, Any],
+    folds: FoldSettings,
+    seed: int,
+    tickers: Iterable[str],
+) -> str:
+    """Return the id of a configuration: all that can be chosen and that can change a return.
+
+    One more day of prices is no part of it.
+
+    Parameters
+    ----------
+    spec_id, step : str, int
+        What forecasts, and how far.
+    rule : mapping
+        Evaluation settings as JSON, of which ``costs`` and ``min_edge_bps`` make the trading rule.
+    folds : FoldSettings
+        The layout of the folds as it was written.
+    seed : int
+        Root of every draw.
+    tickers : iterable of str
+        Sorted.
+    """
+    config = {
+        "spec": spec_id,
+        "step": step,
+        "rule": {name: rule.get(name) for name in ("costs", "min_edge_bps")},
+        "folds": folds.model_dump(mode="json"),
+        "seed": seed,
+        "tickers": tuple(tickers),
+    }
+    return sha256_hex(canonical_json(config))
 
 
 def series(report: EvaluationReport, *, spec: str, step: int) -> tuple[DateArray, FloatArray]:

@@ -121,7 +121,7 @@ class SliceRow(Base):
 class TrialRow(Base):
     """One configuration that was evaluated on one slice, with its return at each cutoff."""
 
-    __tablename__ = "trials"
+    __tablename__ = "evaluated_trials"
     __table_args__ = (
         CheckConstraint("step >= 1", name="step"),
         CheckConstraint("source IN ('sweep', 'tune', 'ci')", name="source"),

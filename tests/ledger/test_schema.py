@@ -6,6 +6,8 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
+import optuna
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
@@ -16,6 +18,7 @@ from pmx_ray.ledger import open_ledger
 from pmx_ray.ledger.engines import make_engine, parse_url
 from pmx_ray.ledger.schema import VERSION_TABLE, downgrade, head, revision, upgrade
 from pmx_ray.ledger.tables import Base
+from pmx_ray.ledger.trials import Trial, Trials, TrialSource
 
 
 def shape(engine: Engine) -> dict[str, object]:
@@ -61,7 +64,7 @@ def test_upgrade_when_done_then_every_constraint_as_in_models(url: str) -> None:
     Base.metadata.drop_all(engine)
     upgrade(engine)
     assert shape(engine) == from_models
-    runs, trials = {"runs", "specs", "metrics"}, {"slices", "trials"}
+    runs, trials = {"runs", "specs", "metrics"}, {"slices", "evaluated_trials"}
     assert set(from_models) == runs | trials | {"audit", "audit_head", "aliases"}
     engine.dispose()
 
@@ -96,6 +99,39 @@ def test_open_when_database_is_newer_then_refused_with_both_revisions(url: str) 
         LedgerError, match=rf"revision 9999.*\(revision {head()}\).*upgrade pmx-ray"
     ):
         open_ledger(url)
+
+
+def test_upgrade_when_trials_have_their_first_name_then_moved(url: str) -> None:
+    with open_ledger(url) as ledger:
+        Trials(ledger).record([a_trial()])
+        with ledger.engine.begin() as connection:  # as revision 0002 first made it
+            connection.execute(text("ALTER TABLE evaluated_trials RENAME TO trials"))
+            connection.execute(text("DROP INDEX ix_evaluated_trials_slice_id"))
+            connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '0002'"))
+            if connection.dialect.name == "postgresql":
+                connection.execute(
+                    text("ALTER TABLE trials RENAME CONSTRAINT pk_evaluated_trials TO pk_trials")
+                )
+    with open_ledger(url) as ledger:
+        window = {"first": a_trial().cutoffs[0], "last": a_trial().cutoffs[-1]}
+        assert Trials(ledger).n_trials(["A"], **window) == 1
+        assert "trials" not in shape(ledger.engine)
+
+
+def test_upgrade_when_optuna_was_there_first_then_both_live(url: str) -> None:
+    storage = optuna.storages.RDBStorage(parse_url(url).render_as_string(hide_password=False))
+    study = optuna.create_study(storage=storage, study_name="of another program")
+    study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=1)
+    with open_ledger(url) as ledger:
+        assert Trials(ledger).record([a_trial()]) == 1
+    assert len(study.trials) == 1
+    storage.remove_session()
+    storage.engine.dispose()
+
+
+def a_trial() -> Trial:
+    cutoffs = np.datetime64("2020-01-01") + np.arange(3)
+    return Trial("c", "s", "label", 1, TrialSource.SWEEP, ("A",), cutoffs, np.zeros(3))
 
 
 def test_upgrade_when_it_fails_half_way_then_nothing_of_it(url: str) -> None:

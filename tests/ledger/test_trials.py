@@ -150,7 +150,7 @@ def test_n_trials_when_any_slices_then_as_counted_by_hand(
     _, wanted, around = window
     with open_ledger(url) as ledger:
         with ledger.engine.begin() as connection:
-            connection.exec_driver_sql("DELETE FROM trials")
+            connection.exec_driver_sql("DELETE FROM evaluated_trials")
             connection.exec_driver_sql("DELETE FROM slices")
         trials = Trials(ledger)
         trials.record(
@@ -186,7 +186,7 @@ def test_record_when_four_processes_write_at_once_then_each_trial_once(url: str)
 def test_record_when_one_cannot_be_written_then_none_is(url: str) -> None:
     with open_ledger(url) as ledger:
         with ledger.engine.begin() as connection:
-            connection.exec_driver_sql("DROP TABLE trials")
+            connection.exec_driver_sql("DROP TABLE evaluated_trials")
         with pytest.raises(LedgerError, match="cannot be written"):
             Trials(ledger).record([trial()])
         with ledger.engine.begin() as connection:
@@ -231,7 +231,7 @@ def test_slice_when_stored_then_days_are_little_endian_int32(url: str) -> None:
     with open_ledger(url) as ledger:
         Trials(ledger).record([replace(trial(cutoffs=days(0, 1)), returns=[1.0])])
         with ledger.engine.connect() as connection:
-            query = "SELECT cutoffs, returns, first FROM slices JOIN trials USING (slice_id)"
+            query = "SELECT cutoffs, returns, first FROM slices JOIN evaluated_trials USING (slice_id)"
             cutoffs, returns, first = connection.exec_driver_sql(query).one()
     assert bytes(cutoffs) == b"\x0b\x4d\x00\x00"
     assert bytes(returns) == b"\x00\x00\x00\x00\x00\x00\xf0\x3f"

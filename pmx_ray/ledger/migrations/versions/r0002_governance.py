@@ -44,7 +44,7 @@ _POSTGRESQL = (
 
 
 def upgrade() -> None:
-    """Create slices, trials, audit, audit_head and aliases, and the triggers."""
+    """Create slices, evaluated_trials, audit, audit_head and aliases, and the triggers."""
     _create_trials()
     _create_audit()
     _create_aliases()
@@ -53,7 +53,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Drop what ``upgrade`` made."""
-    for table in ("aliases", "audit_head", "audit", "trials", "slices"):
+    for table in ("aliases", "audit_head", "audit", "evaluated_trials", "slices"):
         op.drop_table(table)  # and with it its triggers
     if _is_postgresql():
         op.execute("DROP FUNCTION audit_refuse()")
@@ -86,8 +86,13 @@ def _create_trials() -> None:
         sa.PrimaryKeyConstraint("slice_id", name=op.f("pk_slices")),
     )
     op.create_index(op.f("ix_slices_first"), "slices", ["first"])
+    create_evaluated_trials()
+
+
+def create_evaluated_trials() -> None:
+    """Create what `trials` was called until revision 0003: Optuna has a table of that name."""
     op.create_table(
-        "trials",
+        "evaluated_trials",
         sa.Column("config_id", sa.String(), nullable=False),
         sa.Column("slice_id", sa.String(), nullable=False),
         sa.Column("spec_id", sa.String(), nullable=False),
@@ -95,12 +100,16 @@ def _create_trials() -> None:
         sa.Column("step", sa.Integer(), nullable=False),
         sa.Column("source", sa.String(), nullable=False),
         sa.Column("returns", sa.LargeBinary(), nullable=False),
-        sa.CheckConstraint("step >= 1", name=op.f("ck_trials_step")),
-        sa.CheckConstraint("source IN ('sweep', 'tune', 'ci')", name=op.f("ck_trials_source")),
-        sa.ForeignKeyConstraint(["slice_id"], ["slices.slice_id"], name=op.f("fk_trials_slice_id")),
-        sa.PrimaryKeyConstraint("config_id", "slice_id", name=op.f("pk_trials")),
+        sa.CheckConstraint("step >= 1", name=op.f("ck_evaluated_trials_step")),
+        sa.CheckConstraint(
+            "source IN ('sweep', 'tune', 'ci')", name=op.f("ck_evaluated_trials_source")
+        ),
+        sa.ForeignKeyConstraint(
+            ["slice_id"], ["slices.slice_id"], name=op.f("fk_evaluated_trials_slice_id")
+        ),
+        sa.PrimaryKeyConstraint("config_id", "slice_id", name=op.f("pk_evaluated_trials")),
     )
-    op.create_index(op.f("ix_trials_slice_id"), "trials", ["slice_id"])
+    op.create_index(op.f("ix_evaluated_trials_slice_id"), "evaluated_trials", ["slice_id"])
 
 
 def _create_audit() -> None:

@@ -1,0 +1,1 @@
+"""Hyperparameter searches on Ray Tune and Optuna that see the tuning partition and nothing else."""
