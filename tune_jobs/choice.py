@@ -40,11 +40,19 @@ TRIALS_SCHEMA = pa.schema(
 
 
 @dataclass(frozen=True, slots=True)
+class Compared:
+    """A configuration that the later folds evaluate, with its loss on the tuning folds."""
+
+    spec: ForecasterSpec
+    tuning_loss: float
+
+
+@dataclass(frozen=True, slots=True)
 class Choice:
-    """The choice, and what is evaluated beside it."""
+    """The choice, and what is evaluated beside it: the default first, then trials by rank."""
 
     tuned: TunedSpecs
-    compared: tuple[ForecasterSpec, ...]
+    compared: tuple[Compared, ...]
 
 
 def best_first(past: Sequence[Past]) -> list[Past]:
@@ -81,6 +89,7 @@ def freeze(search: Search, study: TuningStudy, contest: Contest) -> Choice:
     """Write ``trials.parquet`` and ``specs.yaml``, and return what was chosen."""
     past = study.past()
     best, default = chosen(past), search.space.default
+    default_loss = contest.whole(default).loss
     tuned = TunedSpecs(
         study=search.study_name,
         tuned_until=search.panel.sessions[-1].item(),
@@ -88,7 +97,7 @@ def freeze(search: Search, study: TuningStudy, contest: Contest) -> Choice:
         forecasters=tuple(written(search.space.spec(p.params)) for p in best),
         default=written(default),
         tuning_loss=best[0].values[0],
-        default_tuning_loss=contest.whole(default).loss,
+        default_tuning_loss=default_loss,
         loss=search.settings.loss,
         tune_id=search.tune_id,
         panel_sha256=search.panel.sha256,
@@ -98,7 +107,7 @@ def freeze(search: Search, study: TuningStudy, contest: Contest) -> Choice:
     store = FolderStore(search.folder)
     store.replace(TRIALS, to_parquet(trials_table(study, past)))
     store.replace(TUNED, tuned.as_yaml().encode())
-    return Choice(tuned, compared(search, past))
+    return Choice(tuned, _compared(search, default_loss, past))
 
 
 def written(spec: ForecasterSpec) -> dict[str, Any]:
@@ -125,10 +134,17 @@ def trials_table(study: TuningStudy, past: Sequence[Past]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=TRIALS_SCHEMA)
 
 
-def compared(search: Search, past: Sequence[Past]) -> tuple[ForecasterSpec, ...]:
-    """Return what is evaluated beside the choice: the default, and trials spread by rank."""
+def _compared(search: Search, default_loss: float, past: Sequence[Past]) -> tuple[Compared, ...]:
+    """Return the default, and complete trials evenly by rank, the best and the worst among them."""
     ordered = best_first(past)
     n = min(search.settings.compared, len(ordered))
     places = np.unique(np.linspace(0, max(len(ordered) - 1, 0), n).round().astype(int))
-    specs = [search.space.default, *(search.space.spec(ordered[k].params) for k in places)]
-    return tuple({spec.id: spec for spec in specs}.values())
+    ranked = [ordered[k] for k in places]
+    specs = {
+        spec.id: Compared(spec, loss)
+        for spec, loss in (
+            (search.space.default, default_loss),
+            *((search.space.spec(p.params), p.values[0]) for p in ranked),
+        )
+    }
+    return tuple(specs.values())

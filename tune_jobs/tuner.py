@@ -1,5 +1,6 @@
 """Ray Tune carries the search out: one Tune trial a configuration, its folds batched inside."""
 
+import os
 import shutil
 import sys
 import tempfile
@@ -48,7 +49,7 @@ class TrialRunner(tune.Trainable):
         """Score the folds that the next rung adds."""
         score = self._contest.score(self._spec, self._rung)
         self._rung += 1
-        return {SCORE: score, "done": self._rung == len(self._contest.rungs)}
+        return {SCORE: score}
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Keep nothing: a trial that lost its worker begins again."""
@@ -99,7 +100,7 @@ class StudySearch(_NotKept, Searcher):
 
 
 class Halving(_NotKept, FIFOScheduler):
-    """Stops a trial where the loop says so."""
+    """Stops a trial where the loop says so, and after the last rung."""
 
     def __init__(self, loop: SearchLoop) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -110,9 +111,7 @@ class Halving(_NotKept, FIFOScheduler):
         score: Score = result.pop(SCORE)
         rung = int(result["training_iteration"]) - 1
         goes_on = self._loop.report(trial.config[NUMBER], rung, score)
-        if goes_on or result.get("done"):
-            return str(TrialScheduler.CONTINUE)
-        return str(TrialScheduler.STOP)
+        return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
 
 
 def run_search(
@@ -151,6 +150,7 @@ def run_search(
     """
     if loop.finished:
         return
+    os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # the study is the record
     bundle = {"CPU": 1.0, **({"GPU": gpus} if gpus else {})}
     resources = tune.PlacementGroupFactory([bundle], bundle_label_selector=[dict(labels)])
     trainable = tune.with_parameters(

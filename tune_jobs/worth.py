@@ -12,7 +12,6 @@ import pyarrow.compute as pc
 
 from pmx_ray._typing import FloatArray
 from pmx_ray.backtest.report_types import EvaluationReport, json_bytes
-from pmx_ray.backtest.tuned import TunedSpecs
 from pmx_ray.forecasters.registry import ForecasterSpec
 from pmx_ray.lake import FolderStore
 from pmx_ray.stats.intervals import (
@@ -21,6 +20,7 @@ from pmx_ray.stats.intervals import (
     percentile_interval,
     resample_counts,
 )
+from tune_jobs.choice import Choice
 from tune_jobs.contest import Contest, relative_loss
 from tune_jobs.job import Search
 from tune_jobs.settings import Loss
@@ -205,25 +205,38 @@ def _counts(
     return resample_counts(n_cutoffs, block=block, n_resamples=n_resamples, rng=rng)
 
 
-def judge(
-    search: Search,
-    contest: Contest,
-    tuned: TunedSpecs,
-    report: EvaluationReport,
-) -> Gain:
+def judge(search: Search, contest: Contest, choice: Choice, report: EvaluationReport) -> Gain:
     """Write ``gain.json`` and return what the first choice is worth beside the default."""
+    settings, tuned = search.settings, choice.tuned
     specs = [ForecasterSpec.parse(f) for f in (tuned.forecasters[0], tuned.default)]
-    settings = search.settings
     seen = [contest.whole(spec) for spec in specs]
     unseen = [evaluation_losses(report, spec.id, settings.loss) for spec in specs]
+    evaluation = settings.evaluation
     found = gain(
         (Losses(seen[0].own, seen[0].base), Losses(seen[1].own, seen[1].base)),
         (unseen[0], unseen[1]),
         steps=search.plan.steps,
         step_size=settings.folds.step_size,
-        n_resamples=settings.evaluation.n_resamples,
-        level=settings.evaluation.level,
+        n_resamples=evaluation.n_resamples,
+        level=evaluation.level,
         seed=settings.seed,
     )
-    FolderStore(search.folder).replace(GAIN, json_bytes(found.as_json()))
+    compared = [
+        {
+            "label": one.spec.label,
+            "tuning": one.tuning_loss,
+            "evaluation": evaluation_losses(report, one.spec.id, settings.loss).relative,
+        }
+        for one in choice.compared
+    ]
+    document = {
+        "study": tuned.study,
+        "loss": tuned.loss,
+        "chosen": specs[0].label,
+        "default": specs[1].label,
+        "level": evaluation.level,
+        "gain": found.as_json(),
+        "compared": compared,
+    }
+    FolderStore(search.folder).replace(GAIN, json_bytes(document))
     return found

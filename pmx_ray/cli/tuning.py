@@ -49,7 +49,7 @@ def tune(
     choice = _search(voice, search, contest, address=where)
     sweep = _evaluation(search, choice)
     steps.whole_sweep(voice, sweep, address=where)
-    found = judge(search, contest, choice.tuned, evaluated(sweep)[0])
+    found = judge(search, contest, choice, evaluated(sweep)[0])
     tuning_report.show(voice, search, choice.tuned, gain=found)
 
 
@@ -132,7 +132,7 @@ def _evaluation(search: "Search", choice: "Choice") -> "Sweep":
     from tune_jobs.choice import written  # noqa: PLC0415
 
     return prepare(
-        search.settings.sweep([written(spec) for spec in choice.compared], choice.tuned),
+        search.settings.sweep([written(one.spec) for one in choice.compared], choice.tuned),
         root=search.folder.parent,
         clock=utc_now,
         base_dir=search.base_dir,

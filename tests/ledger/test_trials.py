@@ -231,7 +231,8 @@ def test_slice_when_stored_then_days_are_little_endian_int32(url: str) -> None:
     with open_ledger(url) as ledger:
         Trials(ledger).record([replace(trial(cutoffs=days(0, 1)), returns=[1.0])])
         with ledger.engine.connect() as connection:
-            query = "SELECT cutoffs, returns, first FROM slices JOIN evaluated_trials USING (slice_id)"
+            joined = "slices JOIN evaluated_trials USING (slice_id)"
+            query = f"SELECT cutoffs, returns, first FROM {joined}"
             cutoffs, returns, first = connection.exec_driver_sql(query).one()
     assert bytes(cutoffs) == b"\x0b\x4d\x00\x00"
     assert bytes(returns) == b"\x00\x00\x00\x00\x00\x00\xf0\x3f"
