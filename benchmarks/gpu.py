@@ -1,4 +1,4 @@
-"""A card against two cores: GARCH windows and SAMoSSA folds, and how near they come to its limits.
+"""A card against two cores: GARCH and ARIMA windows, SAMoSSA folds, and how near to its limits.
 
     python -m benchmarks.gpu [--quick] [--json PATH] [--check]
 
@@ -26,7 +26,9 @@ from pmx_ray.errors import EngineError
 from pmx_ray.folds import FoldPlan, FoldSettings, build_folds
 from pmx_ray.forecasters.batch import ForecastBatch, forecast_folds
 from pmx_ray.forecasters.registry import ForecasterSpec
-from pmx_ray.kernels import garch
+from pmx_ray.kernels import arma, garch
+from pmx_ray.kernels.arma_host import Table
+from pmx_ray.kernels.cuda import arma as arma_on_card
 from pmx_ray.kernels.cuda import garch as on_card
 from pmx_ray.kernels.devices import card
 from pmx_ray.kernels.garch import Form
@@ -67,6 +69,25 @@ CASES = (
 
 
 @dataclass(frozen=True, slots=True)
+class Order:
+    """An ARMA model of log returns, without a mean."""
+
+    p: int
+    q: int
+
+
+ORDERS = (Order(1, 1), Order(2, 2))
+
+EVALUATION = 57
+"""Double-precision instructions a session of a likelihood with its derivatives, counted in
+``arma.cu`` as those of ``Case``. Impulse responses, which die out, are left out; a point that is
+not better, whose derivatives are not taken, is counted as the others."""
+
+READINGS = 2
+"""Times that an evaluation reads its window."""
+
+
+@dataclass(frozen=True, slots=True)
 class Card:
     """A card by name, and its limits as its own attributes give them.
 
@@ -86,7 +107,7 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What fitting W windows comes to.
+    """What fitting W windows comes to on a card.
 
     Attributes
     ----------
@@ -119,11 +140,13 @@ def main() -> int:
     n_sample, n_sample_folds = (400, 20) if asked.quick else (4_000, 200)
     rows = [_garch(case, n_windows, n_sample, found, promises) for case in CASES]
     print_table(f"GARCH, {n_windows:,} windows of {LENGTH} returns: fit and 20 steps", rows)
+    arima = [_arima(order, n_windows, n_sample, found, promises) for order in ORDERS]
+    print_table(f"ARMA, {n_windows:,} windows of {LENGTH} returns: fit and last residuals", arima)
     samossa = [_samossa(n_folds, n_sample_folds, found, promises)]
     print_table(f"SAMoSSA, {n_folds:,} folds of 20 series x {LENGTH} prices", samossa)
     if found is None:
         print(f"promises: {ABSENT}")
-    figures = {"card": named, "garch": rows, "samossa": samossa}
+    figures = {"card": named, "garch": rows, "arima": arima, "samossa": samossa}
     return conclude(asked, figures, promises)
 
 
@@ -214,6 +237,91 @@ def _garch(
                     float(np.abs(apart).max()), SAME_LOGLIK, "<=")
         )  # fmt: skip
     return row
+
+
+class _CountedArma(arma.Host):
+    """The processor as an engine, which notes the evaluations of every search."""
+
+    def __init__(self, table: Table) -> None:
+        super().__init__(table)
+        self.searches: list[np.ndarray[Any, np.dtype[np.int64]]] = []
+
+    def climb(self, jobs: arma.Jobs, starts: FloatArray, *, most: int, exact: bool) -> FloatArray:
+        found = super().climb(jobs, starts, most=most, exact=exact)
+        each = 1.0 + exact * jobs.free().sum(axis=1)  # second derivatives are differences
+        self.searches.append(((1.0 + found[:, 9]) * each).astype(np.int64))
+        return found
+
+
+def counted_arma(windows: FloatArray, order: Order, n_windows: int) -> Work:
+    """Count what the searches of a sample need, and return it for ``n_windows``."""
+    jobs = _jobs(len(windows), order)
+    engine = _CountedArma(Table.of(list(windows), jobs.constant))
+    arma.estimate(engine, jobs)
+    passes = sum(int(steps.sum()) for steps in engine.searches) / len(windows)
+    held = sum(int(_by_warp(steps).max(axis=1).sum()) * WARP for steps in engine.searches)
+    sessions = float(n_windows * windows.shape[1])
+    return Work(
+        EVALUATION * sessions * passes,
+        8.0 * READINGS * sessions * passes,
+        passes,
+        passes * len(windows) / held,
+    )
+
+
+def _jobs(n_windows: int, order: Order) -> arma.Jobs:
+    every = np.arange(n_windows)
+    return arma.Jobs(
+        every,
+        np.full(n_windows, order.p),
+        np.full(n_windows, order.q),
+        np.zeros(n_windows, np.bool_),
+    )
+
+
+def _arima(
+    order: Order, n_windows: int, n_sample: int, found: Card | None, promises: list[Promise]
+) -> dict[str, object]:
+    name = f"ARMA({order.p},{order.q})"
+    sample = return_windows(LENGTH, n_sample).values
+    with one_core():
+        fit_and_end(arma, sample[:8], order)  # compiles
+        (ours,) = turns(partial(fit_and_end, arma, sample, order), repeats=N_TURNS)
+    two_cores = 0.5 * ours.per(len(sample)) * n_windows
+    work = counted_arma(sample, order, n_windows)
+    row: dict[str, object] = {
+        "model": name,
+        "us a window, one core": 1e6 * ours.per(len(sample)),
+        "spread": ours.spread,
+        "two cores, s": two_cores,
+        "passes": work.passes,
+        "lanes at work": work.lanes,
+        "card, s": ABSENT,
+        "times two cores": ABSENT,
+        "share of limit": ABSENT,
+    }
+    if found is not None:
+        windows = many_windows(n_windows)
+        theirs = walls(partial(fit_and_end, arma_on_card, windows, order))
+        row["card, s"], row["times two cores"] = theirs.median, two_cores / theirs.median
+        row["share of limit"] = work.least_s(found) / theirs.median
+        both = [
+            kernel.fit_arma(list(sample), _jobs(len(sample), order)).loglik
+            for kernel in (arma_on_card, arma)
+        ]
+        promises.append(
+            Promise(f"{name}: log-likelihoods of card and processor apart",
+                    float(np.abs(both[0] / both[1] - 1.0).max()), SAME_LOGLIK, "<=")
+        )  # fmt: skip
+    return row
+
+
+def fit_and_end(kernel: Any, windows: FloatArray, order: Order) -> FloatArray:
+    """Return the last residuals of each window, from which a forecast goes on."""
+    held = list(windows)
+    fits = kernel.fit_arma(held, _jobs(len(held), order))
+    last: FloatArray = kernel.last_residuals(held, fits.ar, fits.ma, fits.mean)
+    return last
 
 
 def fit_and_filter(kernel: Any, windows: FloatArray, form: Form) -> FloatArray:
