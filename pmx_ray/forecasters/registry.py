@@ -22,6 +22,7 @@ BUILT_IN = (
     "pmx_ray.forecasters.garch",
     "pmx_ray.forecasters.samossa",
     "pmx_ray.forecasters.ensemble",
+    "pmx_ray.forecasters.nested",
 )
 """Modules whose import registers the project's own forecasters."""
 
