@@ -39,6 +39,8 @@ from pmx_ray.kernels.change_points_space import (
 
 __all__ = ["Base", "ChangeSettings", "Changes", "change_density", "detect"]
 
+TINY = np.finfo(np.float64).tiny
+
 AHEAD = 64
 """Blocks whose energies are taken at a time; those after an alarm were taken in vain."""
 
@@ -167,7 +169,7 @@ def change_density(alarms: IntArray, n_sessions: int, *, window: int = 250) -> F
 
 @dataclass(slots=True)
 class _Watch:
-    """What is written while sessions pass; ``changes`` freezes it."""
+    """What is written while sessions pass: a path's value where it is new, NaN where it stands."""
 
     alarms: list[int]
     onsets: list[int]
@@ -181,18 +183,34 @@ class _Watch:
         unknown = np.full(n_sessions, np.nan)
         return cls([], [], unknown, unknown.copy(), np.ones(n_sessions, np.bool_), [])
 
+    def begin(self, base: Base) -> None:
+        self.bases.append(base)
+        self.blind[base.stop :] = False
+        self.statistic[base.stop : base.stop + 1] = 0.0
+
+    def note(self, session: int, level: float, ratio: float) -> None:
+        self.statistic[session], self.energy_ratio[session] = level, ratio
+
     def alarm(self, session: int, onset: int) -> None:
         self.alarms.append(session)
         self.onsets.append(onset)
-        for path in (self.statistic, self.energy_ratio):
-            path[session + 1 :] = np.nan
         self.blind[session + 1 :] = True
 
     def changes(self) -> Changes:
         return Changes(
             np.array(self.alarms, np.int64), np.array(self.onsets, np.int64),
-            self.statistic, self.energy_ratio, self.blind, tuple(self.bases),
+            self._held(self.statistic), self._held(self.energy_ratio), self.blind,
+            tuple(self.bases),
         )  # fmt: skip
+
+    def _held(self, path: FloatArray) -> FloatArray:
+        """Return a path with each value held until the next, NaN where blind."""
+        first = np.zeros(len(path), np.int64)
+        for base in self.bases:
+            first[base.stop : base.stop + 1] = base.stop
+        new = np.where(np.isnan(path), first, np.arange(len(path)))
+        held: FloatArray = path[np.maximum.accumulate(new)]
+        return np.where(self.blind, np.nan, held)
 
 
 def _check(series: FloatArray) -> None:
@@ -214,17 +232,14 @@ def _monitor(
     """Watch from the base window on; return the session after the alarm, or after the last."""
     base, length = space.base, settings.window
     n_sessions: int = missing.shape[1]
-    watch.bases.append(base)
-    watch.blind[base.stop :] = False
-    watch.statistic[base.stop :] = 0.0
+    watch.begin(base)
     scores = score_table(len(space.held_out))
     rank_sum = RankSum(list(space.held_out), [], scores, settings.allowance)
     onset = base.stop
     for start, energy in _blocks(space, values, missing, xp):
         last = start + length - 1
         onset = start if rank_sum.level == 0.0 else onset
-        watch.statistic[last:] = rank_sum.add(energy)
-        watch.energy_ratio[last:] = energy / max(base.drift, np.finfo(np.float64).tiny)
+        watch.note(last, rank_sum.add(energy), energy / max(base.drift, TINY))
         if rank_sum.level >= base.threshold:
             watch.alarm(last, onset)
             return last + 1

@@ -16,8 +16,9 @@ from pmx_ray.kernels.eigen import eigenpairs, on_host, transposed
 ENERGY = 0.95
 """Share of the squared singular values that the subspace keeps, where half of L suffice for it."""
 
-CARD_BLOCKS = 64
-"""Blocks whose energies a card takes at once; the host takes one, so that bits stand alone."""
+
+MIN_COLUMNS = 2
+"""Fewest columns of a fitted half's Page matrix that span a subspace."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ def fit_subspace(
     complete = known.reshape(len(known), n_fitted, length).all(axis=2)  # (N, fitted)
     usable = (on_host(scale)[:, 0] > 0.0) & (2 * complete.sum(axis=1) >= n_fitted)
     complete &= usable[:, None]
-    if complete.sum() < length:
+    if complete.sum() < MIN_COLUMNS:
         return None
     scale = xp.where(scale > 0.0, scale, xp.ones_like(scale))
     pages = xp.reshape((values[:, start:middle] - mean) / scale, (-1, length))
@@ -135,20 +136,34 @@ def _gap(squares: FloatArray, rank: int) -> float:
 def outside_energies(
     space: Subspace, values: FloatArray, missing: BoolArray, starts: IntArray, xp: ModuleType
 ) -> FloatArray:
-    """Return the energy outside the subspace of blocks (B,), the mean over complete series."""
-    length = space.length
-    at_once = 1 if xp is np else CARD_BLOCKS
-    found = np.full(len(starts), np.nan)
-    for first in range(0, len(starts), at_once):
-        some = starts[first : first + at_once]
-        begin, end = int(some[0]), int(some[-1]) + length
-        standard = (values[:, begin:end] - space.mean) / space.scale
-        blocks = xp.reshape(standard, (-1, length))  # (N B, L)
-        left = xp.matmul(blocks, space.outside)
-        energy = on_host(xp.sum(left * left, axis=1)).reshape(-1, len(some))
-        whole = ~missing[:, begin:end].reshape(-1, len(some), length).any(axis=2)
-        whole &= space.usable[:, None]
-        count = whole.sum(axis=0)
-        total = np.where(whole, energy, 0.0).sum(axis=0)
-        found[first : first + len(some)] = np.where(count > 0, total / np.maximum(count, 1), np.nan)
-    return found
+    """Return the energy outside the subspace of blocks (B,), the mean over complete series.
+
+    Parameters
+    ----------
+    space : Subspace
+    values : ndarray of xp, shape (N, T)
+        Any number where missing.
+    missing : ndarray of bool, shape (N, T)
+    starts : ndarray of int, shape (B,)
+        First sessions of blocks that follow each other.
+    xp : module
+        Array namespace.
+
+    Returns
+    -------
+    ndarray of shape (B,)
+        NaN where no series is complete.
+    """
+    if len(starts) == 0:
+        return np.zeros(0)
+    begin, end = int(starts[0]), int(starts[-1]) + space.length
+    shape = (len(missing), len(starts), space.length)  # (N, B, L)
+    standard = (values[:, begin:end] - space.mean) / space.scale
+    # Block after block, so that the product of one is the same beside any others.
+    blocks = xp.moveaxis(xp.reshape(standard, shape), 1, 0)
+    left = xp.matmul(blocks, space.outside)
+    energy = on_host(xp.sum(left * left, axis=-1))  # (B, N)
+    whole = ~missing[:, begin:end].reshape(shape).any(axis=2).T & space.usable
+    count = whole.sum(axis=1)
+    total = np.where(whole, energy, 0.0).sum(axis=1)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)

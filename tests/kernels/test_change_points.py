@@ -107,6 +107,12 @@ def test_base_when_series_start_late_then_waits_for_them() -> None:
     assert detect(series, SMALL).bases[0].start >= 60
 
 
+def test_base_when_columns_are_fewer_than_sessions_of_a_block_then_watched_all_the_same() -> None:
+    series = np.random.default_rng(0).normal(size=(1, 600))
+    found = detect(series, ChangeSettings(window=20, n_pages=12, run_length=500))
+    assert not found.blind[240]
+
+
 def test_series_when_too_short_then_all_is_blind() -> None:
     found = detect(np.random.default_rng(0).normal(size=(2, SMALL.base_size - 1)), SMALL)
     assert found.blind.all()
