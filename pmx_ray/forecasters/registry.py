@@ -23,6 +23,7 @@ BUILT_IN = (
     "pmx_ray.forecasters.samossa",
     "pmx_ray.forecasters.ensemble",
     "pmx_ray.forecasters.nested",
+    "pmx_ray.forecasters.boosting",
 )
 """Modules whose import registers the project's own forecasters."""
 
