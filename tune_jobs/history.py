@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 MOST_DRAWS = 100
 """Draws of a sampler before an untried configuration is taken from the list of all."""
 
+N_CANDIDATES = 24
+"""Candidates that TPE chooses among at first; Optuna's own number."""
+
 MOST_LISTED = 100_000
 """Configurations of a space that are listed at most."""
 
@@ -147,7 +150,7 @@ def propose(
     study_of = _Sampling(space, past, number - lag, n_objectives)
     for draw in range(MOST_DRAWS):
         entropy = np.random.SeedSequence([seed, number, draw]).generate_state(1)
-        params = study_of.ask(_sampler(sampler, int(entropy[0]), n_startup))
+        params = study_of.ask(_sampler(sampler, int(entropy[0]), n_startup, draw))
         if configuration(params) not in tried and _is_accepted(space, params):
             return params
     return _untried(space, tried, np.random.default_rng([seed, number]))
@@ -189,12 +192,17 @@ class _Sampling:
         )
 
 
-def _sampler(name: str, seed: int, n_startup: int) -> "BaseSampler":
+def _sampler(name: str, seed: int, n_startup: int, draw: int) -> "BaseSampler":
     from optuna.samplers import RandomSampler, TPESampler  # noqa: PLC0415
 
     if name == "random":
         return RandomSampler(seed=seed)
-    return TPESampler(seed=seed, n_startup_trials=n_startup, constant_liar=True)
+    # The best of many candidates is the same one again and again: where it was tried already,
+    # fewer candidates leave more to chance, and one is a draw from where good ones lie.
+    candidates = max(N_CANDIDATES >> draw, 1)
+    return TPESampler(
+        seed=seed, n_startup_trials=n_startup, n_ei_candidates=candidates, constant_liar=True
+    )
 
 
 def _is_accepted(space: SearchSpace, params: Mapping[str, Any]) -> bool:
