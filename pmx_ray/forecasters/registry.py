@@ -21,6 +21,7 @@ BUILT_IN = (
     "pmx_ray.forecasters.sarimax",
     "pmx_ray.forecasters.garch",
     "pmx_ray.forecasters.samossa",
+    "pmx_ray.forecasters.mssa_rl",
     "pmx_ray.forecasters.ensemble",
     "pmx_ray.forecasters.nested",
     "pmx_ray.forecasters.boosting",
