@@ -86,7 +86,7 @@ class BoostingSettings(Settings):
     features: tuple[FeatureSpec, ...] = Field(default=DEFAULT_FEATURES, min_length=1)
     volatility_window: int = Field(default=20, ge=5, le=250)
     n_trees: int = Field(default=20, ge=1, le=1_000)
-    depth: int = Field(default=3, ge=1, le=8)
+    depth: int = Field(default=2, ge=1, le=8)
     learning_rate: float = Field(default=0.05, gt=0, le=1)
     min_leaf_frac: float = Field(default=0.05, gt=0, lt=0.5)
     l2: float = Field(default=10.0, ge=0)
