@@ -142,7 +142,7 @@ class Contest:
         table = forecasts(self.panel, self.plan, spec, run=run, seed=self.seed)
         fit_s = time.perf_counter() - started - (seconds_compiling() - compiled)
         cells = collect([(_BASE, self.base[run]), (spec, table)])
-        base, own = cells.specs
+        base, own = cells.spec(_BASE.id), cells.spec(spec.id)
         common = cells.common({base.id, own.id})
         own_sums, base_sums, returns = [], [], []
         for h in range(len(self.plan.steps)):
