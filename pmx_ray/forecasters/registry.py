@@ -24,6 +24,7 @@ BUILT_IN = (
     "pmx_ray.forecasters.mssa_rl",
     "pmx_ray.forecasters.ensemble",
     "pmx_ray.forecasters.nested",
+    "pmx_ray.forecasters.onnx_model",
     "pmx_ray.forecasters.boosting",
 )
 """Modules whose import registers the project's own forecasters."""
