@@ -1,11 +1,15 @@
+from typing import ClassVar
+
 import numpy as np
 import optuna
 import pytest
 
+from pmx_ray.config import Settings
+from pmx_ray.data.panel import Panel
 from pmx_ray.errors import SettingsError
 from pmx_ray.forecasters.nested import search
-from pmx_ray.forecasters.protocol import Forecast
-from pmx_ray.forecasters.registry import ForecasterSpec, load_families
+from pmx_ray.forecasters.protocol import Failure, Forecast, Outcome, Scope, Status
+from pmx_ray.forecasters.registry import ForecasterSpec, load_families, register
 from pmx_ray.forecasters.search_space import SearchSpace
 
 load_families(["odd_forecasters"])
@@ -129,3 +133,39 @@ def test_settings_when_wrong_then_one_line_says_why(written, message) -> None:
     with pytest.raises(SettingsError) as caught:
         nested(**written)
     assert message in str(caught.value)
+
+
+class AbstainerSettings(Settings):
+    """Whether it says nothing after a session that fell."""
+
+    abstain: bool = False
+
+
+@register("abstainer", settings=AbstainerSettings, version="1", summary="may say nothing")
+class Abstainer:
+    scope: ClassVar[Scope] = "ticker"
+
+    def __init__(self, settings: AbstainerSettings) -> None:
+        self.settings = settings
+
+    def fit(self, history: Panel, *, rng: np.random.Generator) -> "Abstainer":
+        return self.extend(history)
+
+    def extend(self, history: Panel) -> "Abstainer":
+        other = Abstainer(self.settings)
+        other.fell = history.close[0, -1] < history.close[0, -2]
+        return other
+
+    def forecast(self, steps: tuple[int, ...]) -> tuple[Outcome, ...]:
+        if self.settings.abstain and self.fell:
+            return (Failure(Status.NOT_CONVERGED, "would rather not"),)
+        h = np.array(steps, float)
+        return (Forecast(0.0 * h, 1.5e-4 * h),)
+
+
+def test_fit_when_a_configuration_abstains_then_it_does_not_win_by_that(history_of) -> None:
+    choices = {"abstain": {"choices": [True, False]}}
+    spec = nested(family="abstainer", search=choices, n_trials=4)
+    close = 20.0 * np.exp(np.random.default_rng(0).normal(0, 0.01, 300).cumsum())
+    fitted = spec.build().fit(history_of(close), rng=rng())
+    assert dict(fitted.spec.params)["abstain"] is False
