@@ -322,7 +322,7 @@ def _changes(history: Panel, settings: MssaRlSettings) -> Changes:
     settings=MssaRlSettings,
     version="1",
     summary="singular spectrum analysis, trusted as far as it paid in like states",
-    fit_s=lambda s: 1e-3 * len(s.fits),
+    fit_s=lambda s: 4e-4 * len(s.fits),
     extend_s=3e-4,
     libraries=lambda _: ("numba", "numpy", "scipy"),
     search={
