@@ -197,7 +197,7 @@ def _outcome(batch: ForecastBatch, ticker: int) -> Outcome:
 @register(
     "ensemble",
     settings=EnsembleSettings,
-    version="1",
+    version="2",
     summary="mixture of other forecasters, weighed by their past validation losses",
     libraries=_libraries,
     fit_s=_fit_s,

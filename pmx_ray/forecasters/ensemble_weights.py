@@ -26,9 +26,7 @@ def equal_weights(n_members: int) -> FloatArray:
     return np.full(n_members, 1.0 / n_members)
 
 
-def inverse_loss_weights(
-    losses: FloatArray, *, min_losses: int, relevance: FloatArray | None = None
-) -> FloatArray:
+def inverse_loss_weights(losses: FloatArray, *, min_losses: int) -> FloatArray:
     """Return weights in inverse proportion to the members' mean losses, shape (S,).
 
     Members are compared where all of them have a loss. A series counts in units of its own mean
@@ -39,44 +37,57 @@ def inverse_loss_weights(
     losses : ndarray of shape (K, N, S)
         At least 0, lower is better; NaN where there is none.
     min_losses : int
-        Fewest folds, after relevance, that weights are taken from; equal weights below.
-    relevance : ndarray of shape (K,), optional
-        How much each fold counts, at least 0; all alike unless given.
+        Fewest folds that weights are taken from; equal weights below.
 
     Examples
     --------
     >>> inverse_loss_weights(np.array([[[1.0, 3.0]], [[1.0, 3.0]]]), min_losses=2)
     array([0.75, 0.25])
     """
-    n_folds, _, n_members = losses.shape
-    counts = np.ones(n_folds) if relevance is None else relevance
-    common = _common(losses)
-    if _effective_number(counts * common.any(axis=1)) < min_losses:
-        return equal_weights(n_members)
-    mean = _relative_losses(np.where(common[..., None], losses, 0.0), common, counts)
-    inverse = 1.0 / np.maximum(mean, LEAST_LOSS)
+    relative = relative_losses(losses, np.ones(len(losses)), min_losses=min_losses)
+    if relative is None:
+        return equal_weights(losses.shape[2])
+    inverse = 1.0 / np.maximum(relative.mean, LEAST_LOSS)
     weights: FloatArray = inverse / inverse.sum()
     return weights
 
 
-def _common(losses: FloatArray) -> BoolArray:
-    """Return where every member has a loss, (K, N)."""
-    common: BoolArray = np.logical_not(np.isnan(losses).any(axis=2))
-    return common
+@dataclass(frozen=True, slots=True, eq=False)
+class RelativeLosses:
+    """Mean loss of each member in units of the mean over members, (S,), of so many folds."""
+
+    mean: FloatArray
+    n_folds: float
 
 
-def _relative_losses(losses: FloatArray, common: BoolArray, counts: FloatArray) -> FloatArray:
-    """Return each member's mean loss, each series in units of its mean over members, (S,)."""
-    weight = common * counts[:, None]  # (K, N)
-    by_series = np.einsum("kn,kns->ns", weight, losses)
+def relative_losses(
+    losses: FloatArray, relevance: FloatArray, *, min_losses: int
+) -> RelativeLosses | None:
+    """Return relative losses where members are compared, or None where folds are too few.
+
+    Parameters
+    ----------
+    losses : ndarray of shape (K, N, S)
+        As in ``inverse_loss_weights``.
+    relevance : ndarray of shape (K,)
+        How much of each fold counts, in [0, 1].
+    min_losses : int
+        Fewest folds, in Kish's effective number.
+    """
+    common: BoolArray = np.logical_not(np.isnan(losses).any(axis=2))  # (K, N)
+    counts = relevance * common.any(axis=1)
+    if _effective_number(counts) < min_losses:
+        return None
+    weight = common * relevance[:, None]
+    by_series = np.einsum("kn,kns->ns", weight, np.where(common[..., None], losses, 0.0))
     scale = by_series.mean(axis=1)
     told = scale > 0
     if not told.any():
-        return np.ones(losses.shape[2])
+        return RelativeLosses(np.ones(losses.shape[2]), float(counts.sum()))
     heaviness = weight.sum(axis=0)[told]  # a series with few losses says little
     relative = by_series[told] / scale[told, None]
-    mean: FloatArray = np.einsum("n,ns->s", heaviness, relative) / heaviness.sum()
-    return mean
+    mean = np.einsum("n,ns->s", heaviness, relative) / heaviness.sum()
+    return RelativeLosses(mean, float(counts.sum()))
 
 
 def _effective_number(counts: FloatArray) -> float:
@@ -108,11 +119,13 @@ class Evidence:
 
 
 def adaptive_weights(losses: FloatArray, evidence: Evidence, *, min_losses: int) -> FloatArray:
-    """Return inverse-loss weights that forget across changes and distrust noise, shape (S,).
+    """Return weights that follow the losses, forget across changes and distrust noise, (S,).
 
-    A loss counts with the chance that no change came after it, ``exp(-density age)`` if changes
-    arrive as a Poisson process. Where so little is left that fewer than ``min_losses`` folds
-    remain, weights are equal, the random walk or not.
+    A member's weight falls with the exponential of its cumulative relative loss, as in prediction
+    with expert advice: a lead of 2 % is nothing over five folds and much over fifty. A loss counts
+    with the chance that no change came after it, ``exp(-density age)`` if changes arrive as a
+    Poisson process, so that dense changes bring the weights back to equal. Where fewer than
+    ``min_losses`` folds are left, weights are equal, whatever the anchor.
 
     Parameters
     ----------
@@ -120,13 +133,17 @@ def adaptive_weights(losses: FloatArray, evidence: Evidence, *, min_losses: int)
         As in ``inverse_loss_weights``.
     evidence : Evidence
     min_losses : int
+
+    References
+    ----------
+    Cesa-Bianchi, Lugosi (2006), Prediction, Learning, and Games, chapter 2.
     """
     relevance = np.exp(-evidence.change_density * evidence.age)
-    n_members = losses.shape[2]
-    common = _common(losses)
-    if _effective_number(relevance * common.any(axis=1)) < min_losses:
-        return equal_weights(n_members)
-    told = inverse_loss_weights(losses, min_losses=min_losses, relevance=relevance)
+    relative = relative_losses(losses, relevance, min_losses=min_losses)
+    if relative is None:
+        return equal_weights(losses.shape[2])
+    lead = np.exp(-relative.n_folds * (relative.mean - relative.mean.min()))
+    told = lead / lead.sum()
     mixed: FloatArray = (1.0 - evidence.shrinkage) * told + evidence.shrinkage * evidence.anchor
     return mixed
 

@@ -59,18 +59,23 @@ def test_weights_when_fewer_losses_than_needed_then_equal(losses) -> None:
     assert adaptive_weights(losses, told, min_losses=2) == pytest.approx(even)
 
 
-def test_adaptive_when_nothing_changed_and_walk_is_rejected_then_inverse_loss() -> None:
-    losses = losses_of([1, 3], [2, 5], [1, 1])
-    plain = inverse_loss_weights(losses, min_losses=2)
-    assert adaptive_weights(losses, evidence([10, 5, 0]), min_losses=2) == pytest.approx(plain)
+def test_adaptive_when_nothing_changed_and_walk_is_rejected_then_by_the_cumulative_loss() -> None:
+    # Relative losses 0.5 and 1.5 over two folds: weights as exp(-1) and exp(-3).
+    losses = losses_of([1, 3], [1, 3])
+    first = 1 / (1 + np.exp(-2))
+    found = adaptive_weights(losses, evidence([5, 0]), min_losses=2)
+    assert found == pytest.approx([first, 1 - first])
+    twice = adaptive_weights(np.vstack([losses] * 2), evidence([5, 0] * 2), min_losses=2)
+    assert twice[1] / twice[0] == pytest.approx(np.exp(-4))  # more folds say it louder
 
 
 def test_adaptive_when_changes_are_dense_then_by_the_recent_losses() -> None:
-    # Relevance exp(-0.1 x 10) = 1/e of the older fold; sums (3/e + 1, 1/e + 3), by hand.
+    # Relevance exp(-0.1 x 10) = 1/e of the older fold: sums 3/e + 1 and 1/e + 3, by hand, over a
+    # mean of 2/e + 2, and 1 + 1/e folds: the exponents differ by (2 - 2/e) / 2.
     losses = losses_of([3, 1], [1, 3])
-    old, new = 3 / np.e + 1, 1 / np.e + 3
     found = adaptive_weights(losses, evidence([10, 0], density=0.1), min_losses=1)
-    assert found == pytest.approx([new / (old + new), old / (old + new)])
+    assert found[0] / found[1] == pytest.approx(np.exp(1 - 1 / np.e))
+    assert adaptive_weights(losses, evidence([10, 0]), min_losses=1) == pytest.approx([0.5, 0.5])
 
 
 def test_adaptive_when_all_is_forgotten_then_equal() -> None:
@@ -83,7 +88,8 @@ def test_adaptive_when_all_is_forgotten_then_equal() -> None:
 def test_adaptive_when_walk_stands_then_shrunk_to_the_anchor() -> None:
     losses = losses_of([1, 3], [1, 3])
     found = adaptive_weights(losses, evidence([5, 0], shrinkage=0.4), min_losses=2)
-    assert found == pytest.approx([0.6 * 0.75, 0.6 * 0.25 + 0.4])
+    first = 0.6 / (1 + np.exp(-2))
+    assert found == pytest.approx([first, 1 - first])
 
 
 @given(
