@@ -84,10 +84,10 @@ class BoostingSettings(Settings):
 
     scope: Scope = "panel"
     features: tuple[FeatureSpec, ...] = Field(default=DEFAULT_FEATURES, min_length=1)
-    volatility_window: int = Field(default=20, ge=5, le=250)
-    n_trees: int = Field(default=20, ge=1, le=1_000)
+    volatility_window: int = Field(default=60, ge=5, le=250)
+    n_trees: int = Field(default=10, ge=1, le=1_000)
     depth: int = Field(default=2, ge=1, le=8)
-    learning_rate: float = Field(default=0.05, gt=0, le=1)
+    learning_rate: float = Field(default=0.1, gt=0, le=1)
     min_leaf_frac: float = Field(default=0.05, gt=0, lt=0.5)
     l2: float = Field(default=10.0, ge=0)
 
@@ -232,8 +232,8 @@ class Boosting:
     version="1",
     summary="gradient-boosted trees on features, pooled, quantiles by the quantile loss",
     libraries=("exchange-calendars", "numpy", "pandas", "scikit-learn"),
-    fit_s=lambda settings: 1.5e-3 * settings.n_trees,
-    extend_s=5e-3,
+    fit_s=lambda settings: 0.03 + 1e-3 * settings.n_trees,
+    extend_s=1e-3,
     search={
         "n_trees": {"low": 5, "high": 80, "log": True},
         "depth": {"low": 1, "high": 4},

@@ -203,7 +203,7 @@ def test_variance_when_fitted_then_of_errors_made_later(monkeypatch):
         return plain(features, targets, *args, **kwargs)
 
     monkeypatch.setattr(boosted_steps, "_boost", noted)
-    fitted(RANDOM, n_trees=1).forecast((20,))
+    fitted(RANDOM, n_trees=1, volatility_window=20).forecast((20,))
     early, final, *quantiles = seen
     # Rows from session 19, whose scale has its 20 sessions, to 379: 361 of 3 tickers. The last
     # quarter begins on session 289, so the early ones end on 269: 251 of 3 tickers.
