@@ -1,0 +1,360 @@
+"""The page of a search: did tuning help on the later folds, how it went, and what it owes to luck.
+
+One HTML file in the look of a sweep's report, made from the artefacts in the search's folder and
+from its study; it holds everything it shows and asks nobody for more.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pmx_ray.backtest.outcome import PAGE
+from pmx_ray.backtest.tuned import TUNED
+from pmx_ray.forecasters.registry import ForecasterSpec
+from pmx_ray.lake import FolderStore
+from pmx_ray.report import tables, typeset
+from pmx_ray.report import wording as sweep_wording
+from pmx_ray.report.board import swatch
+from pmx_ray.report.figures import Plot
+from pmx_ray.report.markup import Markup, markup, tag
+from pmx_ray.report.page import (
+    Chapter,
+    _contents,
+    _data,
+    _figure_data,
+    _gallery,
+    _plotly,
+    _policy,
+    _static,
+)
+from tune_jobs import gallery, wording
+from tune_jobs.choice import TRIALS
+from tune_jobs.figures import STYLES
+from tune_jobs.history import State
+from tune_jobs.job import Search
+from tune_jobs.outcome import Outcome, Tried, importances
+from tune_jobs.study import TuningStudy
+
+MOST_LISTED = 30
+"""Trials of a table."""
+
+_NAMES = {state.value: name for state, name in wording.STATES.items()}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Shown:
+    """What the page is made from.
+
+    Attributes
+    ----------
+    search : Search
+        What was asked for.
+    outcome : Outcome
+        What was found.
+    shares : mapping of str to float
+        Importance of each parameter; empty where it cannot be told.
+    """
+
+    search: Search
+    outcome: Outcome
+    shares: Mapping[str, float]
+
+
+def write_search_page(search: Search, study: TuningStudy) -> Path:
+    """Write ``report.html`` from the artefacts of a finished search, and return its path.
+
+    The same artefacts give the same bytes. The file appears whole or not at all.
+
+    Parameters
+    ----------
+    search : Search
+        Its folder holds ``trials.parquet``, ``specs.yaml`` and ``gain.json``.
+    study : TuningStudy
+        Its study, open; it is read only.
+
+    Raises
+    ------
+    DataError, SettingsError
+        If an artefact is missing or cannot be read, or two are not of one choice.
+    LedgerError
+        If the study cannot be read.
+    """
+    shares = importances(study.optuna_study(), seed=search.settings.seed)
+    page = render_search_page(Shown(search, Outcome.load(search.folder), shares))
+    FolderStore(search.folder).replace(PAGE, page.encode())
+    return search.folder / PAGE
+
+
+def render_search_page(shown: Shown) -> str:
+    """Return the page as HTML."""
+    chapters = _chapters(shown)
+    plots = [plot for chapter in chapters for plot in chapter.plots]
+    scripts = (_plotly(), _static("page.js"))
+    name = shown.search.settings.name
+    body = tag(
+        "body",
+        tag(
+            "div",
+            _top(shown),
+            _verdict(shown),
+            _contents(chapters),
+            tag("main", _key(plots), *(chapter.html for chapter in chapters)),
+            class_="page",
+        ),
+        _data("figures", _figure_data(plots)),
+        *(tag("script", Markup(text)) for text in scripts),
+    )
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", http_equiv="Content-Security-Policy", content=_policy(scripts)),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("link", rel="icon", href="data:,"),
+        tag("title", f"{name}: whether tuning helped"),
+        tag("style", Markup(_static("page.css"))),
+    )
+    return f"<!doctype html>\n{tag('html', head, body, lang='en')}\n"
+
+
+def _chapters(shown: Shown) -> list[Chapter]:
+    search, outcome = shown.search, shown.outcome
+    parts = (
+        ("choice", "What was chosen", _how_to_use(shown), (_choice(shown),), ()),
+        ("history", "Optimisation history", wording.counts(outcome) + ".", (),
+         gallery.progress(search, outcome)),
+        ("front", "Loss and cost", "", (), gallery.cost(search, outcome)),
+        ("parameters", "Parameters", gallery.without_importance(outcome, shown.shares), (),
+         gallery.parameters(search, outcome, shown.shares)),
+        ("overfit", "Tuning loss against evaluation loss", " ".join(wording.overfit(outcome)),
+         (_worth(outcome),), gallery.overfit(outcome)),
+        ("trials", "Trials", "", (_trials(outcome),), ()),
+        ("provenance", "Provenance", "", (tables.document(_provenance(shown)),), ()),
+    )  # fmt: skip
+    return [
+        Chapter(anchor, title, lead, _gallery(plots), *inner, plots=plots)
+        if plots
+        else Chapter(anchor, title, lead, *inner)
+        for anchor, title, lead, inner, plots in parts
+        if lead or inner or plots
+    ]
+
+
+def _top(shown: Shown) -> Markup:
+    search, outcome = shown.search, shown.outcome
+    cutoffs = search.panel.sessions[search.plan.cutoff]
+    facts = (
+        f"{search.space.family} tuned on {search.panel.n_tickers:,} tickers",
+        f"{typeset.things(len(cutoffs), 'tuning cutoff')} {cutoffs[0]} to {cutoffs[-1]}",
+        typeset.things(len(outcome.trials), "trial"),
+        f"steps {typeset.listing([str(step) for step in search.plan.steps], most=20)}",
+        f"study {outcome.tuned.study}",
+    )
+    return tag("header", tag("h1", search.settings.name), tag("p", " · ".join(facts)), class_="top")
+
+
+def _verdict(shown: Shown) -> Markup:
+    outcome = shown.outcome
+    said = (
+        ("On later folds", wording.improvement(outcome)),
+        ("Overfit", wording.overfit(outcome)),
+        ("Chosen", (f"{typeset.listing(outcome.chosen, most=8)}.", wording.counts(outcome) + ".")),
+    )
+    return tag(
+        "section",
+        tag("h2", wording.headline(outcome)),
+        tag(
+            "dl",
+            *(
+                markup(
+                    tag("dt", term),
+                    tag(
+                        "dd", tag("p", tag("strong", first), " ", tag("span", rest, class_="rest"))
+                    ),
+                )
+                for term, (first, rest) in said
+            ),
+        ),
+        tag("p", wording.caveat(outcome), class_="note"),
+        *(
+            tag("p", text, class_="note warning")
+            for text in sweep_wording.quarantine({"quality": shown.search.quality})
+        ),
+        class_="verdict",
+        id="verdict",
+        aria_label="Verdict",
+    )
+
+
+def _key(plots: Sequence[Plot]) -> Markup:
+    """Return the kinds of trial that the figures draw, each a button that hides it everywhere."""
+    traces = [t for plot in plots for figure in plot.by_step.values() for t in figure.data]
+    drawn = {trace.legendgroup for trace in traces}
+    buttons = (
+        tag(
+            "li",
+            tag(
+                "button",
+                swatch(style),
+                _NAMES.get(kind, kind),
+                type="button",
+                data_spec=kind,
+                aria_pressed="true",
+                title="show or hide in all figures",
+            ),
+        )
+        for kind, style in STYLES.items()
+        if kind in drawn
+    )
+    return tag(
+        "div",
+        tag("ul", *buttons, class_="key", aria_label="Trials in the figures"),
+        class_="controls",
+    )
+
+
+def _how_to_use(shown: Shown) -> str:
+    tuned = shown.outcome.tuned
+    return (
+        f"Frozen in {TUNED} beside this page, every parameter written out. A sweep whose cutoffs "
+        f"lie after {tuned.tuned_until}, the last session the search saw, takes it by name."
+    )
+
+
+def _choice(shown: Shown) -> Markup:
+    outcome = shown.outcome
+    default, *chosen = (
+        {"": ForecasterSpec.parse(one).label, **one}
+        for one in (outcome.tuned.default, *outcome.tuned.forecasters)
+    )
+    searched = [key for key, _ in shown.search.space.dimensions]
+    fixed = sorted({key for key in default if key not in {"", "name", *searched}})
+    titles = ("Parameter", "Default", *_numbered("Choice", len(chosen)))
+    rows = [
+        (key, str(default.get(key)), *(_changed(default, one, key) for one in chosen))
+        for key in (*searched, *fixed)
+    ]
+    return markup(
+        _table("What was chosen, beside the default; what differs is set bold", titles, rows),
+        tag("p", "In the settings of a sweep:"),
+        tag("pre", f"tuned: {shown.search.folder.name}/{TUNED}   # or wherever the folder lies"),
+    )
+
+
+def _numbered(name: str, n: int) -> list[str]:
+    return [name] if n == 1 else [f"{name} {k + 1}" for k in range(n)]
+
+
+def _changed(default: Mapping[str, object], one: Mapping[str, object], key: str) -> str:
+    text = str(one.get(key))
+    return text if one.get(key) == default.get(key) else tag("strong", text)
+
+
+def _worth(outcome: Outcome) -> Markup:
+    gain = outcome.gain
+    rows = (
+        ("Default", gain.tuning_default, gain.default, False),
+        ("Choice", gain.tuning, gain.tuned, False),
+        ("Improvement: default less choice", None, gain.improvement, True),
+        ("Gap: later less tuning folds, of the choice", None, gain.gap, True),
+        ("Overfit: the gap less the default's", None, gain.excess_gap, True),
+    )
+    seen = wording.number(gain.improved_on_tuning, signed=True)
+    return _table(
+        f"Loss ({wording.loss_name(outcome)} over the random walk's) with "
+        f"{typeset.percent(outcome.level, 0)} intervals",
+        ("", "Tuning folds", "Later folds"),
+        [
+            (
+                name,
+                wording.written(tuning) if tuning else seen if "Improvement" in name else "",
+                wording.written(later, signed=signed),
+            )
+            for name, tuning, later, signed in rows
+        ],
+    )
+
+
+def _trials(outcome: Outcome) -> Markup:
+    ranked = outcome.ranked
+    failed = outcome.those(State.FAIL)
+    listed = _table(
+        "The best first; then those stopped early, whose loss is over fewer folds; then the failed",
+        ("Configuration", "Trial", "State", "Loss", "Rungs", "Seconds"),
+        [_trial(outcome, one) for one in ranked[:MOST_LISTED]],
+        widths={"State"},
+    )
+    return markup(listed, _more(len(ranked)), _failures(failed) if failed else Markup())
+
+
+def _trial(outcome: Outcome, one: Tried) -> tuple[str, ...]:
+    state = wording.STATES[one.state]
+    return (
+        one.label,
+        str(one.number),
+        tag("strong", "chosen") if outcome.is_chosen(one) else state,
+        wording.number(one.loss),
+        str(len(one.rungs)),
+        typeset.fixed(one.fit_s, 1),
+    )
+
+
+def _failures(failed: Sequence[Tried]) -> Markup:
+    return markup(
+        tag("h3", "Failed trials"),
+        _table(
+            f"{typeset.things(len(failed), 'trial')} failed, and none of them can be chosen",
+            ("Configuration", "Trial", "Why"),
+            [(one.label, str(one.number), one.why) for one in failed[:MOST_LISTED]],
+            widths={"Why"},
+        ),
+        _more(len(failed)),
+    )
+
+
+def _more(n: int) -> Markup:
+    if n <= MOST_LISTED:
+        return Markup()
+    return tag("p", f"And {n - MOST_LISTED:,} more in {TRIALS}.", class_="note")
+
+
+def _table(
+    caption: str,
+    titles: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    widths: set[str] | frozenset[str] = frozenset(),
+) -> Markup:
+    """Return a table whose first column names its rows; columns of ``widths`` hold words."""
+    look = ["words" if title in widths else "" for title in titles]
+    head = tag(
+        "tr", *(tag("th", t, scope="col", class_=c) for t, c in zip(titles, look, strict=True))
+    )
+    body = (
+        tag(
+            "tr",
+            tag("th", row[0], scope="row"),
+            *(tag("td", cell, class_=c) for cell, c in zip(row[1:], look[1:], strict=True)),
+        )
+        for row in rows
+    )
+    table = tag("table", tag("caption", caption), tag("thead", head), tag("tbody", *body))
+    return tables.scroll(table, caption, pinned=True)
+
+
+def _provenance(shown: Shown) -> dict[str, object]:
+    outcome, settings = shown.outcome, shown.search.settings
+    tuned = outcome.tuned
+    return {
+        "study": tuned.study,
+        "tuned_until": tuned.tuned_until.isoformat(),
+        "trials": wording.counts(outcome),
+        "sampler": f"{settings.sampler}, {settings.n_startup} trials at random first",
+        "stopping": f"{settings.n_rungs} rungs, the best 1 in {settings.reduction} goes on",
+        "tuning_cutoffs": outcome.gain.n_tuning,
+        "evaluation_cutoffs": outcome.gain.n_evaluation,
+        "seed": tuned.seed,
+        "engine": tuned.engine,
+        "panel_sha256": tuned.panel_sha256,
+        "tune_id": tuned.tune_id,
+        "settings.yaml": settings.as_yaml(),
+    }
