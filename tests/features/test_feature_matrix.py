@@ -25,6 +25,9 @@ from pmx_ray.features.returns import AbsoluteReturn, Difference, FractionalDiffe
 from pmx_ray.features.seasonal import Seasonal
 from pmx_ray.features.spec import KINDS
 from pmx_ray.features.volatility import Volatility
+from pmx_ray.folds import FoldSettings, build_folds
+from pmx_ray.leaks.audit import audit
+from pmx_ray.leaks.stages import FeatureStage
 
 T = 180
 
@@ -183,3 +186,10 @@ def test_matrix_when_shapes_or_names_differ_then_refused():
         FeatureMatrix(("A",), PANEL.sessions, (one,), np.zeros((1, 2, 1)))
     with pytest.raises(DataError, match="share a name"):
         FeatureMatrix(("A",), PANEL.sessions, (one, one), np.zeros((1, T, 2)))
+
+
+@every_spec
+def test_audit_when_every_kind_is_probed_then_not_accused(spec):
+    plan = build_folds(PANEL.sessions, FoldSettings(input_size=60, step_size=5, steps=(1, 5)))
+    stage = FeatureStage(spec.kind, lambda panel: known_at_close((spec,), panel))
+    assert audit([stage], PANEL, plan, rng=np.random.default_rng(0)).findings == ()
