@@ -30,7 +30,7 @@ from pmx_ray.kernels.change_points_settings import ChangeSettings
 
 Row = dict[str, object]
 
-CHANGES = ChangeSettings()
+VOLATILITY, RETURNS = ChangeSettings(), ChangeSettings(input="log_return")
 NEVER = 10_000
 """Folds between two fits where there is to be one only."""
 
@@ -46,36 +46,33 @@ FEWER_FITS = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Most folds that share one fit, and whether a change ends them."""
+    """Most folds that share one fit, and in what a change ends them, if in anything."""
 
     refit_every: int
-    on_change: bool
+    changes: ChangeSettings | None = None
 
     @property
     def name(self) -> str:
         """What the table calls it."""
-        if self.refit_every == NEVER:
-            return "on change" if self.on_change else "never"
-        return f"every {self.refit_every}" + (", and on change" if self.on_change else "")
+        at_most = "never" if self.refit_every == NEVER else f"every {self.refit_every}"
+        if self.changes is None:
+            return at_most
+        change = f"change in {self.changes.input.removeprefix('log_')}"
+        return change if self.refit_every == NEVER else f"{at_most}, {change}"
 
     def plan(self, panel: Panel) -> FoldPlan:
         """Return the folds of a panel under this policy."""
         settings = FoldSettings(
             input_size=500, step_size=5, steps=(1,), refit_every=self.refit_every,
-            refit_on_change=CHANGES if self.on_change else None,
+            refit_on_change=self.changes,
         )  # fmt: skip
-        alarms = change_alarms(panel, CHANGES) if self.on_change else None
+        alarms = None if self.changes is None else change_alarms(panel, self.changes)
         return build_folds(panel.sessions, settings, alarms=alarms)
 
 
 POLICIES = (
-    Policy(1, on_change=False),
-    Policy(4, on_change=False),
-    Policy(12, on_change=False),
-    Policy(50, on_change=False),
-    Policy(NEVER, on_change=False),
-    Policy(50, on_change=True),
-    Policy(NEVER, on_change=True),
+    *(Policy(n) for n in (1, 4, 12, 50, NEVER)),
+    *(Policy(n, changes) for changes in (VOLATILITY, RETURNS) for n in (50, NEVER)),
 )
 
 
@@ -163,31 +160,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
             found = compared(name, panel)
             print_table(name, [{k: v for k, v in row.items() if k != "panel"} for row in found])
             rows += found
-    alarms = {name: _dates(panel) for name, panel in panels.items()}
-    for name, days in alarms.items():
-        print(f"alarms, {name}: {', '.join(days)}")
-    fits = {
-        (row["panel"], row["refit"]): float(str(row["fits"]))
-        for row in rows
-        if row["forecaster"] == "SAMoSSA"
+    alarms = {
+        f"{name}, {changes.input}": _dates(panel, changes)
+        for name, panel in panels.items()
+        for changes in (VOLATILITY, RETURNS)
     }
-    most = max(fits[name, "on change"] / fits[name, "every 4"] for name in panels)
-    qlike = {
-        row["refit"]: float(str(row["QLIKE"]))
-        for row in rows
-        if (row["panel"], row["forecaster"]) == ("simulated", "GARCH(1,1)")
-    }
+    for where, days in alarms.items():
+        print(f"alarms, {where}: {', '.join(days)}")
+    of = {(row["panel"], row["refit"]): row for row in rows if row["forecaster"] == "GARCH(1,1)"}
+    most = max(
+        float(str(of[name, "change in return"]["fits"])) / float(str(of[name, "every 4"]["fits"]))
+        for name in panels
+    )
+    change, never = (
+        float(str(of["simulated", refit]["QLIKE"])) for refit in ("change in return", "never")
+    )
     promises = [
         Promise("fits on change over every 4", most, FEWER_FITS, "<="),
-        Promise(
-            "GARCH QLIKE, on change less never", qlike["on change"] - qlike["never"], 0.0, "<="
-        ),
+        Promise("GARCH QLIKE, on change less never", change - never, 0.0, "<="),
     ]
     return conclude(asked, {"rows": rows, "alarms": alarms}, promises)
 
 
-def _dates(panel: Panel) -> list[str]:
-    return [str(day) for day in panel.sessions[change_alarms(panel, CHANGES)]]
+def _dates(panel: Panel, changes: ChangeSettings) -> list[str]:
+    return [str(day) for day in panel.sessions[change_alarms(panel, changes)]]
 
 
 if __name__ == "__main__":

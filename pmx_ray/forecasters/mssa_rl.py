@@ -63,8 +63,10 @@ class MssaRlSettings(Settings):
         What all states together say weighs as much as so many sessions in the state at hand.
     caution : float
         Standard errors by which an action must beat the random walk.
+    change_input : str
+        ``input`` of the detector's ``ChangeSettings``.
     change_window, change_pages, run_length : int
-        ``window``, ``n_pages`` and ``run_length`` of the detector's ``ChangeSettings``.
+        Its ``window``, ``n_pages`` and ``run_length``.
     calibrate : bool
         Scale the variance of each step to the errors seen on the last third of each history.
     """
@@ -76,6 +78,7 @@ class MssaRlSettings(Settings):
     refit_every: int = Field(default=60, ge=1, le=10_000)
     prior_sessions: int = Field(default=250, ge=1, le=100_000)
     caution: float = Field(default=1.0, ge=0.0, le=10.0)
+    change_input: Literal["log_volatility", "log_return", "log_price"] = "log_return"
     change_window: int = Field(default=10, ge=2, le=1000)
     change_pages: int = Field(default=24, ge=10, le=1000)
     run_length: int = Field(default=500, ge=10, le=1_000_000)
@@ -96,8 +99,9 @@ class MssaRlSettings(Settings):
     def changes(self) -> ChangeSettings:
         """What the detector is set to."""
         return ChangeSettings(
-            window=self.change_window, n_pages=self.change_pages, run_length=self.run_length
-        )
+            input=self.change_input, window=self.change_window, n_pages=self.change_pages,
+            run_length=self.run_length,
+        )  # fmt: skip
 
     @property
     def fits(self) -> tuple[Fit, ...]:

@@ -16,11 +16,9 @@ class ChangeSettings(Settings):
     Attributes
     ----------
     input : str
-        What is watched: ``log_volatility``, the log of each ticker's root mean square return over
-        ``volatility_window`` sessions, or ``log_price``, less the line through the sessions that
-        a subspace is fitted on. Raw daily returns follow no recurrence, and are not offered.
-    volatility_window : int
-        Sessions of the volatility.
+        What is watched: ``log_volatility``, the log of each ticker's absolute return;
+        ``log_return``; or ``log_price``, less its mean over the last sessions. A variance that
+        doubles shows several times sooner in returns, see docs/change_points.md.
     window : int
         Sessions of a block, L.
     n_pages : int
@@ -33,8 +31,7 @@ class ChangeSettings(Settings):
         that is looked for, in standard deviations.
     """
 
-    input: Literal["log_volatility", "log_price"] = "log_volatility"
-    volatility_window: int = Field(default=5, ge=1, le=250)
+    input: Literal["log_volatility", "log_return", "log_price"] = "log_volatility"
     window: int = Field(default=10, ge=2, le=1000)
     n_pages: int = Field(default=24, ge=2 * MIN_HELD_OUT, le=1000)
     run_length: int = Field(default=1000, ge=10, le=1_000_000)

@@ -10,7 +10,7 @@ from pmx_ray.folds import FoldSettings, build_folds, change_alarms
 from pmx_ray.folds.changes import refit_folds
 from pmx_ray.kernels.change_points_settings import ChangeSettings
 
-CHANGES = ChangeSettings(window=5, n_pages=10, run_length=100)
+CHANGES = ChangeSettings(input="log_return", window=5, n_pages=12, run_length=400)
 N_SESSIONS, CHANGED = 420, 300
 
 
@@ -38,7 +38,9 @@ CUTOFFS = np.array([10, 20, 30, 40, 50, 60, 70])
         (100, [71], [1, 0, 0, 0, 0, 0, 0]),
     ],
 )
-def test_refits_when_alarms_are_given_then_as_by_hand(refit_every, alarms, expected) -> None:
+def test_refits_when_alarms_are_given_then_as_by_hand(
+    refit_every: int, alarms: list[int] | None, expected: list[int]
+) -> None:
     given = None if alarms is None else np.array(alarms, np.int64)
     found = refit_folds(CUTOFFS, refit_every=refit_every, alarms=given)
     assert found.astype(int).tolist() == expected

@@ -233,13 +233,17 @@ def test_density_when_arguments_are_wrong_then_refused(alarms: list[int], window
 
 
 def test_watched_series_when_prices_are_given_then_by_hand_and_causal() -> None:
-    close = np.exp(np.array([[0.0, 0.1, 0.1, -0.1, 0.2, 0.2, 0.2, 0.2]]))
-    found = watched_series(close, ChangeSettings(volatility_window=2))
-    expected = 0.5 * np.log([(0.01 + 0.0) / 2, (0.0 + 0.04) / 2, (0.04 + 0.09) / 2, 0.045])
-    np.testing.assert_allclose(found[0, 2:6], expected, rtol=1e-12)
-    assert np.isnan(found[0, [0, 1, 6, 7]]).all()  # none yet, and a price that stood still
-    part = watched_series(close[:, :5], ChangeSettings(volatility_window=2))
-    assert part.tobytes() == found[:, :5].tobytes()
+    close = np.exp(np.array([[0.0, 0.1, 0.1, -0.1, np.nan, 0.2]]))
+    nan = np.nan
+    returns = [nan, 0.1, 0.0, -0.2, nan, nan]
+    found = watched_series(close, ChangeSettings(input="log_return"))
+    np.testing.assert_allclose(found[0], returns, atol=1e-12)
+    found = watched_series(close, ChangeSettings())
+    # A price that stands still has moved by a basis point.
+    expected = [nan, np.log(0.1), np.log(1e-4), np.log(0.2), nan, nan]
+    np.testing.assert_allclose(found[0], expected, rtol=1e-12)
+    part = watched_series(close[:, :4], ChangeSettings())
+    assert part.tobytes() == found[:, :4].tobytes()
     rising = np.exp(0.01 * np.arange(40.0))[None]
     level = watched_series(rising, ChangeSettings(input="log_price"))
     np.testing.assert_allclose(level[0, 19:], 0.01 * 9.5, rtol=1e-9)  # (20 - 1) / 2 sessions back
