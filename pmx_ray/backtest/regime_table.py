@@ -5,7 +5,7 @@ from collections.abc import Mapping, Set
 import numpy as np
 import pyarrow as pa
 
-from pmx_ray._typing import BoolArray, DateArray
+from pmx_ray._typing import BoolArray, DateArray, IntArray
 from pmx_ray.backtest.cells import Axes, SpecName
 from pmx_ray.backtest.comparison import REGIMES_SCHEMA
 from pmx_ray.backtest.scoring import SKILLS, none_if_nan, skill
@@ -14,23 +14,41 @@ from pmx_ray.backtest.tally import Tally
 from pmx_ray.data.panel import Panel
 from pmx_ray.stats import measures
 from pmx_ray.stats.intervals import ratio
-from pmx_ray.stats.regimes import CRISES, Regime, RegimeRule, in_window, label, market_index
+from pmx_ray.stats.regimes import (
+    CRISES,
+    Regime,
+    RegimeRule,
+    in_window,
+    label,
+    market_index,
+    segments,
+)
 
 Regimes = Mapping[str, DateArray]
 """Name of a regime to the sessions in it."""
 
 
-def regimes_of(panel: Panel, rule: RegimeRule | None = None) -> Regimes:
+def regimes_of(
+    panel: Panel, rule: RegimeRule | None = None, *, alarms: IntArray | None = None
+) -> Regimes:
     """Return the sessions of each regime, labelled by the panel's own index and by the calendar.
 
     A session is bull, bear or sideways by what was known at its close; a crisis is a window of
-    dates, found afterwards by its nature.
+    dates, found afterwards by its nature. With ``alarms``, the sessions at whose close a change
+    was alarmed, (A,), each stretch from one to the next is a regime too: ``since_2008-10-09``.
     """
     labels = label(market_index(panel.close), rule or RegimeRule())
     found = {str(regime): panel.sessions[labels == regime] for regime in Regime}
     crises = {name: panel.sessions[in_window(panel.sessions, window)]
               for name, window in CRISES.items()}  # fmt: skip
-    return {**found, **crises}
+    changes = {} if alarms is None else _segments(panel.sessions, alarms)
+    return {**found, **crises, **changes}
+
+
+def _segments(sessions: DateArray, alarms: IntArray) -> Regimes:
+    number = segments(alarms, len(sessions))
+    stretches = (sessions[number == k] for k in range(len(alarms) + 1))
+    return {f"since_{stretch[0]}": stretch for stretch in stretches if len(stretch)}
 
 
 def regime_table(

@@ -10,7 +10,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from pmx_ray._typing import BoolArray, DateArray, FloatArray
+from pmx_ray._typing import BoolArray, DateArray, FloatArray, IntArray
 from pmx_ray.errors import DataError, SettingsError
 from pmx_ray.stats.intervals import ratio
 
@@ -140,6 +140,25 @@ def label(index_close: FloatArray, rule: RegimeRule) -> LabelArray:
         default=Regime.SIDEWAYS.value,
     )
     return labels
+
+
+def segments(alarms: IntArray, n_sessions: int) -> IntArray:
+    """Return how many changes were alarmed up to each session, (T,): equal inside a segment.
+
+    Parameters
+    ----------
+    alarms : ndarray of int, shape (A,)
+        Sessions at whose close a change was alarmed, see ``kernels.change_points``; known there.
+    n_sessions : int
+        T.
+
+    Examples
+    --------
+    >>> segments(np.array([2, 4]), 6).tolist()
+    [0, 0, 1, 1, 2, 2]
+    """
+    found: IntArray = np.searchsorted(np.sort(alarms), np.arange(n_sessions), side="right")
+    return found
 
 
 def in_window(dates: DateArray, window: Window) -> BoolArray:
