@@ -9,6 +9,7 @@ from tune_jobs import figures, wording
 from tune_jobs.history import State
 from tune_jobs.job import Search
 from tune_jobs.outcome import MIN_COMPLETE, MOST_COMPLETE, Outcome
+from tune_jobs.parallel import parallel
 from tune_jobs.rungs import cut_rungs
 
 
@@ -100,7 +101,7 @@ def parameters(search: Search, outcome: Outcome, shares: Mapping[str, float]) ->
         alt=f"Importance of each parameter: {typeset.listing(found, most=8)}.",
         by_step={"": figures.importance(shares)},
     )
-    parallel = Plot(
+    lines = Plot(
         id="parallel",
         title="Parallel coordinates",
         unit="an axis a parameter, the last one the loss",
@@ -110,9 +111,9 @@ def parameters(search: Search, outcome: Outcome, shares: Mapping[str, float]) ->
             f"apart where many share a value.{_outside(losses)}"
         ),
         alt=f"Each of {_count(outcome)} as a line across its parameters. {_best(outcome)}",
-        by_step={"": figures.parallel(outcome, search.space)},
+        by_step={"": parallel(outcome, search.space)},
     )
-    return (importance, parallel) if shares else (parallel,)
+    return (importance, lines) if shares else (lines,)
 
 
 def overfit(outcome: Outcome) -> tuple[Plot, ...]:

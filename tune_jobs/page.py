@@ -10,9 +10,8 @@ from pathlib import Path
 
 from pmx_ray.backtest.outcome import PAGE
 from pmx_ray.backtest.tuned import TUNED
-from pmx_ray.forecasters.registry import ForecasterSpec
 from pmx_ray.lake import FolderStore
-from pmx_ray.report import tables, typeset
+from pmx_ray.report import typeset
 from pmx_ray.report import wording as sweep_wording
 from pmx_ray.report.board import swatch
 from pmx_ray.report.figures import Plot
@@ -27,16 +26,12 @@ from pmx_ray.report.page import (
     _policy,
     _static,
 )
-from tune_jobs import gallery, wording
-from tune_jobs.choice import TRIALS
+from pmx_ray.report.tables import document
+from tune_jobs import gallery, tables, wording
 from tune_jobs.figures import STYLES
-from tune_jobs.history import State
 from tune_jobs.job import Search
-from tune_jobs.outcome import Outcome, Tried, importances
+from tune_jobs.outcome import Outcome, importances
 from tune_jobs.study import TuningStudy
-
-MOST_LISTED = 30
-"""Trials of a table."""
 
 _NAMES = {state.value: name for state, name in wording.STATES.items()}
 
@@ -119,19 +114,19 @@ def render_search_page(shown: Shown) -> str:
 def _chapters(shown: Shown) -> list[Chapter]:
     search, outcome = shown.search, shown.outcome
     parts = (
-        ("choice", "What was chosen", _how_to_use(shown), (_choice(shown),), ()),
+        ("choice", "What was chosen", _how_to_use(outcome), (tables.choice(search, outcome),), ()),
         ("history", "Optimisation history", wording.counts(outcome) + ".", (),
          gallery.progress(search, outcome)),
         ("front", "Loss and cost", "", (), gallery.cost(search, outcome)),
         ("parameters", "Parameters", gallery.without_importance(outcome, shown.shares), (),
          gallery.parameters(search, outcome, shown.shares)),
         ("overfit", "Tuning loss against evaluation loss", " ".join(wording.overfit(outcome)),
-         (_worth(outcome),), gallery.overfit(outcome)),
-        ("trials", "Trials", "", (_trials(outcome),), ()),
-        ("provenance", "Provenance", "", (tables.document(_provenance(shown)),), ()),
+         (tables.worth(outcome),), gallery.overfit(outcome)),
+        ("trials", "Trials", "", (tables.trials(outcome),), ()),
+        ("provenance", "Provenance", "", (document(_provenance(shown)),), ()),
     )  # fmt: skip
     return [
-        Chapter(anchor, title, lead, _gallery(plots), *inner, plots=plots)
+        Chapter(anchor, title, lead, *inner, _gallery(plots), plots=plots)
         if plots
         else Chapter(anchor, title, lead, *inner)
         for anchor, title, lead, inner, plots in parts
@@ -212,133 +207,12 @@ def _key(plots: Sequence[Plot]) -> Markup:
     )
 
 
-def _how_to_use(shown: Shown) -> str:
-    tuned = shown.outcome.tuned
+def _how_to_use(outcome: Outcome) -> str:
+    tuned = outcome.tuned
     return (
         f"Frozen in {TUNED} beside this page, every parameter written out. A sweep whose cutoffs "
         f"lie after {tuned.tuned_until}, the last session the search saw, takes it by name."
     )
-
-
-def _choice(shown: Shown) -> Markup:
-    outcome = shown.outcome
-    default, *chosen = (
-        {"": ForecasterSpec.parse(one).label, **one}
-        for one in (outcome.tuned.default, *outcome.tuned.forecasters)
-    )
-    searched = [key for key, _ in shown.search.space.dimensions]
-    fixed = sorted({key for key in default if key not in {"", "name", *searched}})
-    titles = ("Parameter", "Default", *_numbered("Choice", len(chosen)))
-    rows = [
-        (key, str(default.get(key)), *(_changed(default, one, key) for one in chosen))
-        for key in (*searched, *fixed)
-    ]
-    return markup(
-        _table("What was chosen, beside the default; what differs is set bold", titles, rows),
-        tag("p", "In the settings of a sweep:"),
-        tag("pre", f"tuned: {shown.search.folder.name}/{TUNED}   # or wherever the folder lies"),
-    )
-
-
-def _numbered(name: str, n: int) -> list[str]:
-    return [name] if n == 1 else [f"{name} {k + 1}" for k in range(n)]
-
-
-def _changed(default: Mapping[str, object], one: Mapping[str, object], key: str) -> str:
-    text = str(one.get(key))
-    return text if one.get(key) == default.get(key) else tag("strong", text)
-
-
-def _worth(outcome: Outcome) -> Markup:
-    gain = outcome.gain
-    rows = (
-        ("Default", gain.tuning_default, gain.default, False),
-        ("Choice", gain.tuning, gain.tuned, False),
-        ("Improvement: default less choice", None, gain.improvement, True),
-        ("Gap: later less tuning folds, of the choice", None, gain.gap, True),
-        ("Overfit: the gap less the default's", None, gain.excess_gap, True),
-    )
-    seen = wording.number(gain.improved_on_tuning, signed=True)
-    return _table(
-        f"Loss ({wording.loss_name(outcome)} over the random walk's) with "
-        f"{typeset.percent(outcome.level, 0)} intervals",
-        ("", "Tuning folds", "Later folds"),
-        [
-            (
-                name,
-                wording.written(tuning) if tuning else seen if "Improvement" in name else "",
-                wording.written(later, signed=signed),
-            )
-            for name, tuning, later, signed in rows
-        ],
-    )
-
-
-def _trials(outcome: Outcome) -> Markup:
-    ranked = outcome.ranked
-    failed = outcome.those(State.FAIL)
-    listed = _table(
-        "The best first; then those stopped early, whose loss is over fewer folds; then the failed",
-        ("Configuration", "Trial", "State", "Loss", "Rungs", "Seconds"),
-        [_trial(outcome, one) for one in ranked[:MOST_LISTED]],
-        widths={"State"},
-    )
-    return markup(listed, _more(len(ranked)), _failures(failed) if failed else Markup())
-
-
-def _trial(outcome: Outcome, one: Tried) -> tuple[str, ...]:
-    state = wording.STATES[one.state]
-    return (
-        one.label,
-        str(one.number),
-        tag("strong", "chosen") if outcome.is_chosen(one) else state,
-        wording.number(one.loss),
-        str(len(one.rungs)),
-        typeset.fixed(one.fit_s, 1),
-    )
-
-
-def _failures(failed: Sequence[Tried]) -> Markup:
-    return markup(
-        tag("h3", "Failed trials"),
-        _table(
-            f"{typeset.things(len(failed), 'trial')} failed, and none of them can be chosen",
-            ("Configuration", "Trial", "Why"),
-            [(one.label, str(one.number), one.why) for one in failed[:MOST_LISTED]],
-            widths={"Why"},
-        ),
-        _more(len(failed)),
-    )
-
-
-def _more(n: int) -> Markup:
-    if n <= MOST_LISTED:
-        return Markup()
-    return tag("p", f"And {n - MOST_LISTED:,} more in {TRIALS}.", class_="note")
-
-
-def _table(
-    caption: str,
-    titles: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    *,
-    widths: set[str] | frozenset[str] = frozenset(),
-) -> Markup:
-    """Return a table whose first column names its rows; columns of ``widths`` hold words."""
-    look = ["words" if title in widths else "" for title in titles]
-    head = tag(
-        "tr", *(tag("th", t, scope="col", class_=c) for t, c in zip(titles, look, strict=True))
-    )
-    body = (
-        tag(
-            "tr",
-            tag("th", row[0], scope="row"),
-            *(tag("td", cell, class_=c) for cell, c in zip(row[1:], look[1:], strict=True)),
-        )
-        for row in rows
-    )
-    table = tag("table", tag("caption", caption), tag("thead", head), tag("tbody", *body))
-    return tables.scroll(table, caption, pinned=True)
 
 
 def _provenance(shown: Shown) -> dict[str, object]:

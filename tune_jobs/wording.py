@@ -63,11 +63,12 @@ def improvement(outcome: Outcome) -> tuple[str, str]:
         first = f"{outcome.default} was not bettered on the tuning folds, so nothing is gained."
     else:
         first = (
-            f"{outcome.chosen[0]} saves {written(gain.improvement, signed=True)} of loss against "
-            f"the default on the later folds, which the search did not see."
+            f"The default's loss less that of {outcome.chosen[0]} is "
+            f"{written(gain.improvement, signed=True)} on the later folds, which the search did "
+            "not see; above zero the choice is better."
         )
     on_tuning = (
-        f"On the folds that chose it the saving was {number(gain.improved_on_tuning, signed=True)}."
+        f"On the folds that chose it, it was {number(gain.improved_on_tuning, signed=True)}."
     )
     return first, f"{on_tuning} {_beside_walk(gain.tuned)}"
 

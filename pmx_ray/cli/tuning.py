@@ -51,6 +51,7 @@ def tune(
     steps.whole_sweep(voice, sweep, address=where)
     found = judge(search, contest, choice, evaluated(sweep)[0])
     tuning_report.show(voice, search, choice.tuned, gain=found)
+    _page(voice, search)
 
 
 def _prepared(settings: Path, out: Path | None, assignments: list[str] | None) -> "Search":
@@ -137,3 +138,16 @@ def _evaluation(search: "Search", choice: "Choice") -> "Sweep":
         clock=utc_now,
         base_dir=search.base_dir,
     )
+
+
+def _page(voice: "Voice", search: "Search") -> None:
+    """Write the page of a search that is over, and say where it lies."""
+    from pmx_ray.ledger import open_ledger  # noqa: PLC0415
+    from tune_jobs.page import write_search_page  # noqa: PLC0415
+
+    with (
+        open_ledger(ledger_url(search.folder.parent)) as ledger,
+        closing(search.open_study(ledger)) as study,
+    ):
+        path = write_search_page(search, study)
+    voice.say("report", f"tune: {path}", path=str(path))
