@@ -67,6 +67,31 @@ class Deadly(Odd):
         return Fixed(0.0)
 
 
+class DeadlyOnceSettings(Settings):
+    """Where it notes that it has killed a process, and a mean."""
+
+    folder: str = "."
+    level: float = 0.0
+
+
+@register(
+    "deadly_once", settings=DeadlyOnceSettings, version="1", summary="kills one process, once"
+)
+class DeadlyOnce:
+    scope: ClassVar[Scope] = "ticker"
+
+    def __init__(self, settings: DeadlyOnceSettings) -> None:
+        self.settings = settings
+
+    def fit(self, history: Panel, *, rng: np.random.Generator) -> Fixed:
+        try:
+            (Path(self.settings.folder) / "died").touch(exist_ok=False)
+        except FileExistsError:
+            return Fixed(0.001 * self.settings.level)
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError
+
+
 @register("starved", settings=NoSettings, version="1", summary="needs memory the machine lacks")
 class Starved(Odd):
     def fit(self, history: Panel, *, rng: np.random.Generator) -> Fixed:

@@ -142,8 +142,8 @@ class SearchLoop:
         if score is not None and state is State.COMPLETE:
             values = tuple({"loss": score.loss, "fit_s": score.fit_s}[o] for o in self.objectives)
         ended = Ended(replace(past, state=state, values=values), score, why)
-        self.book.finish(ended)
         self.trials[number] = ended.past
+        self.book.finish(ended)
         return ended
 
     def _verdict(self, number: int, score: Score | None, why: str) -> tuple[State, str]:

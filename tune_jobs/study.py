@@ -90,7 +90,8 @@ class TuningStudy:
         Raises
         ------
         LedgerError
-            If the study has another next number: another process drives it.
+            If the study gave it another number: another process drives it. The trial is then told
+            as failed.
         """
         label = self._space.spec(params).label
         trial = create_trial(
@@ -100,12 +101,14 @@ class TuningStudy:
             user_attrs={LABEL: label},
         )
         with self._explained():
-            self._study.add_trial(trial)
-            trials = self._study.get_trials(deepcopy=False)
-        if len(trials) != number + 1:
+            trial_id = self._storage.create_new_trial(self._study._study_id, template_trial=trial)
+            given = self._storage.get_trial_number_from_id(trial_id)
+            if given != number:
+                self._storage.set_trial_state_values(trial_id, TrialState.FAIL)
+        if given != number:
             raise LedgerError(
-                f"study {self.name} has {len(trials)} trials where {number + 1} were expected: "
-                "another process drives it; stop one of the two and start again"
+                f"study {self.name} gave trial {number} the number {given}: another process "
+                "drives it; stop one of the two and start again"
             )
 
     def finish(self, past: Past, *, fit_s: float, why: str = "") -> None:

@@ -1,5 +1,6 @@
 """Ray Tune carries the search out: one Tune trial a configuration, its folds batched inside."""
 
+import logging
 import os
 import shutil
 import sys
@@ -20,6 +21,14 @@ from tune_jobs.loop import SearchLoop
 
 SCORE, NUMBER, PARAMS = "score", "number", "params"
 """Keys of a Tune result, and of a Tune configuration."""
+
+
+def _hush() -> None:
+    """Keep Tune from writing and telling what the study and its trace already do."""
+    os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
+    os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # the new output prints a banner at any verbosity
+    # It looks for the files that were not written.
+    logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
 
 
 class TrialRunner(tune.Trainable):
@@ -150,7 +159,7 @@ def run_search(
     """
     if loop.finished:
         return
-    os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"  # the study is the record
+    _hush()
     bundle = {"CPU": 1.0, **({"GPU": gpus} if gpus else {})}
     resources = tune.PlacementGroupFactory([bundle], bundle_label_selector=[dict(labels)])
     trainable = tune.with_parameters(

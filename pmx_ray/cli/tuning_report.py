@@ -85,7 +85,8 @@ class Trace:
         past = ended.past
         label = self._search.space.spec(past.params).label
         loss = f"{past.rungs[-1]:.5f}" if past.rungs else "none"
-        self._last = f"trial {past.number} {past.state.value}: {label}, loss {loss} {ended.why}"
+        self._last = f"trial {past.number} {past.state.value}: {label}, loss {loss}"
+        self._last += f", {ended.why}" if ended.why else ""
         if self._live is not None:
             self._live.update(self._table())
         elif self._voice.as_json:
@@ -106,12 +107,11 @@ class Trace:
         loop = self._loop
         if loop is None:
             return ""
-        best = min(
-            (p.values[0] for p in loop.trials.values() if p.values), default=float("nan")
-        )  # fmt: skip
+        best = min((p.values[0] for p in loop.trials.values() if p.values), default=None)
         stopped = sum(p.state.value == "pruned" for p in loop.trials.values())
         done = loop.n_trials - loop.n_left
-        return f"{done} of {loop.n_trials} trials, {stopped} stopped early, best {best:.5f}"
+        shown = "none yet" if best is None else f"{best:.5f}"
+        return f"{done} of {loop.n_trials} trials, {stopped} stopped early, best {shown}"
 
     def _table(self) -> Table:
         table = Table.grid(padding=(0, 1))
