@@ -151,6 +151,16 @@ def test_rewards_when_the_last_sessions_are_noise_then_the_earlier_stand() -> No
     assert before.gains[400 - first :].tobytes() != after.gains[400 - first :].tobytes()
 
 
+def test_rewards_when_the_state_changes_then_each_return_has_that_of_the_session_before() -> None:
+    series = noise(1, 501)
+    series[:, 300:] *= 4.0
+    changes = detect(series, SMALL.changes)
+    rewards = train(series[:, 1:], changes, SMALL)  # returns 250 to 499 of 500
+    assert len(set(rewards.states.tolist())) > 1
+    assert rewards.states.tolist() == states_of(changes)[250:500].tolist()
+    assert len(rewards.gains) == 250
+
+
 def test_rewards_when_a_wave_is_shared_then_most_of_what_can_be_gained_is() -> None:
     series = waves(3, 900)
     rewards = train(series[:, 1:], detect(series, SMALL.changes), SMALL)
