@@ -50,8 +50,10 @@ SPECS = [
 every_spec = pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.label)
 
 
-def rng_at(fold: int) -> np.random.Generator:
-    return np.random.default_rng(fold)
+def rng_at(_fold: int) -> np.random.Generator:
+    # One for every fold: the number of a fold in its slice is no property of the fold, and the
+    # runner's generators, which know the window of the fit, do not depend on it.
+    return np.random.default_rng(7)
 
 
 def rng() -> np.random.Generator:
