@@ -84,7 +84,7 @@ def history(outcome: Outcome) -> go.Figure:
         )
     _add_failed(figure, outcome.those(State.FAIL))
     figure.update_xaxes(title={"text": "trial", "standoff": 4}, showgrid=False, zeroline=False)
-    figure.update_yaxes(range=_span([one.loss for one in outcome.trials]))
+    figure.update_layout(yaxis={"range": _span([one.loss for one in outcome.trials])})
     return figure
 
 
@@ -162,8 +162,7 @@ def importance(shares: Mapping[str, float]) -> go.Figure:
 def against(outcome: Outcome) -> go.Figure:
     """Return evaluation loss against tuning loss, with the line where both are the same."""
     gain, figure = outcome.gain, blank()
-    ends = [loss for pair in outcome.pairs for loss in (pair.tuning, pair.evaluation)]
-    low, high = _span(ends)
+    low, high = _square(outcome)
     figure.add_trace(_reference([low, high], [low, high]))
     for kind, pairs in _pairs(outcome).items():
         trace = _pair_markers(kind, pairs, [pair.evaluation for pair in pairs])
@@ -176,6 +175,18 @@ def against(outcome: Outcome) -> go.Figure:
     figure.update_yaxes(range=[low, high])
     figure.update_layout(height=360)
     return figure
+
+
+def _square(outcome: Outcome) -> tuple[float, float]:
+    """Return the ends of both axes: they hold the pairs and the intervals of two of them."""
+    gain, pairs = outcome.gain, outcome.pairs
+    spans = [_span([pair.tuning for pair in pairs]), _span([pair.evaluation for pair in pairs])]
+    bars = [gain.tuning, gain.tuned, gain.tuning_default, gain.default]
+    known = finite([end for bar in bars for end in (bar.low, bar.high)])
+    return (
+        min(*known, *(span[0] for span in spans)),
+        max(*known, *(span[1] for span in spans)),
+    )
 
 
 def _reference(x: Sequence[float], y: Sequence[float]) -> go.Scatter:

@@ -129,6 +129,7 @@ def overfit(outcome: Outcome) -> tuple[Plot, ...]:
             caption=(
                 f"{what} On the grey line both losses are the same; above it the tuning loss "
                 f"promised too much. Bars are {level} intervals."
+                + _outside([pair.tuning for pair in outcome.pairs])
             ),
             alt=(
                 f"Evaluation loss against tuning loss. Choice {wording.written(gain.tuning)} to "
@@ -142,8 +143,9 @@ def overfit(outcome: Outcome) -> tuple[Plot, ...]:
             title="Gap by tuning loss",
             unit="loss on later folds less loss on tuning folds",
             caption=(
-                "Had chance no part in the choice, the best would lie as high as the rest; chance "
-                f"lifts those that looked best. The bar is the choice's {level} interval."
+                "Above zero a configuration is worse than its tuning loss said. Luck in the choice "
+                "lifts those whose tuning loss is lowest. The bar is the choice's "
+                f"{level} interval."
             ),
             alt=f"Gap of {n} configurations; of the choice "
             f"{wording.written(gain.gap, signed=True)}.",

@@ -77,9 +77,9 @@ def _beside_walk(tuned: Figure) -> str:
     if np.isnan(tuned.low):
         return "Whether it beats the random walk, whose loss is 1, cannot be told."
     if tuned.high < 1.0:
-        return f"Its loss {written(tuned)} lies below 1, the random walk's."
+        return f"The choice's loss {written(tuned)} lies below 1, the random walk's."
     if tuned.low > 1.0:
-        return f"Its loss {written(tuned)} lies above 1: the random walk is better."
+        return f"The choice's loss {written(tuned)} lies above 1: the random walk is better."
     return (
         f"The interval of its loss {written(tuned)} holds 1: no sign that it beats the random walk."
     )
@@ -107,7 +107,7 @@ def _overfit(outcome: Outcome) -> str:
         return "its interval lies above zero, so part of the gain on the tuning folds was chance."
     if excess.high < 0:
         return "its interval lies below zero, so the choice did better than its tuning loss said."
-    return "its interval holds zero, so none is seen."
+    return "its interval holds zero, so it cannot be told from none."
 
 
 def caveat(outcome: Outcome) -> str:

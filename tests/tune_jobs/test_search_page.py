@@ -205,6 +205,7 @@ def test_page_when_trials_failed_then_told_apart_with_their_reason_as_text(done,
     assert "1 failed" in page.text
     trace = page.traces("history")["fail"]
     assert (trace["x"], trace["yaxis"]) == ([failed.number], "y2")
+    assert page.figures["history"][""]["layout"]["yaxis2"]["range"] == [0, 1]  # it stands at 0.03
     assert len(page.scripts) == 3
 
 
@@ -225,7 +226,7 @@ def test_verdict_when_intervals_hold_zero_then_claims_nothing(done, outcome):
     other = replace(outcome, default="samossa(rank=7)")
     said = verdict_of(done, other, improvement=none, excess_gap=none, tuned=Figure(1.0, 0.9, 1.1))
     assert "No sign that tuning helped out of sample: the interval holds 0." in said
-    assert "holds zero, so none is seen" in said
+    assert "holds zero, so it cannot be told from none" in said
     assert "holds 1: no sign that it beats the random walk" in said
 
 
