@@ -259,6 +259,28 @@ def delays(n_worlds: int) -> list[Row]:
     return rows
 
 
+def inputs(n_worlds: int) -> list[Row]:
+    """Return how long a change of variance takes in returns of Student's t, by what is watched."""
+    rows: list[Row] = []
+    quiet = 1000
+    cases = [(name, n, by) for name in ("log_volatility", "log_return")
+             for n in (1, 20) for by in (2.0, 4.0)]  # fmt: skip
+    for name, n_series, by in cases:
+        rng, pairs = np.random.default_rng(7), []
+        settings = ChangeSettings.model_validate({"input": name})
+        for _ in range(n_worlds):
+            returns = 0.01 * one_factor(rng, n_series, quiet + 500)
+            returns[:, quiet:] *= np.sqrt(by)
+            close = np.exp(np.cumsum(returns, axis=1))
+            changes = detect(watched_series(close, settings), settings)
+            if not (changes.alarms < quiet).any():
+                first = [*zip(changes.alarms, changes.onsets, strict=True), (-1, -1)][0]
+                pairs.append((int(first[0]), int(first[1])))
+        label = f"{name}, variance x{by:g}"
+        rows.append(_delay_row(label, n_series, pairs, quiet))
+    return rows
+
+
 def _delay_row(name: str, n_series: int, pairs: Sequence[tuple[int, int]], quiet: int) -> Row:
     seen = np.array([pair for pair in pairs if pair[0] >= 0])
     delay = seen[:, 0] - quiet + 1 if len(seen) else np.zeros(0)
@@ -299,6 +321,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(f"without drift, on residuals in sample: an alarm every {without:.1f} sessions of noise")
     slow = delays(n_worlds)
     print_table("delays", slow)
+    watched = inputs(n_worlds)
+    print_table("delays by what is watched, one factor, t", watched)
     by_height, fit = delay_by_height(n_worlds)
     print_table(f"delay by threshold; R2 of a line {fit:.3f}", by_height)
     off = [abs(float(str(row["off"]))) for row in lengths if str(row["noise"]) in PROMISED]
@@ -308,7 +332,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ]
     figures = {
         "run_lengths": lengths, "bootstrapped": wrong, "driftless": without,
-        "delays": slow, "delay_by_height": by_height, "r2": fit,
+        "delays": slow, "inputs": watched, "delay_by_height": by_height, "r2": fit,
     }  # fmt: skip
     return conclude(asked, figures, promises)
 

@@ -18,7 +18,7 @@ class ChangeSettings(Settings):
     input : str
         What is watched: ``log_volatility``, the log of each ticker's absolute return;
         ``log_return``; or ``log_price``, less its mean over the last sessions. A variance that
-        doubles shows several times sooner in returns, see docs/change_points.md.
+        doubles shows some three times sooner in returns, see docs/change_points.md.
     window : int
         Sessions of a block, L.
     n_pages : int
