@@ -152,6 +152,7 @@ def test_history_when_drawn_then_each_trial_of_the_file_once_and_the_best_so_far
     assert drawn == {(row["number"], row["loss"]) for row in rows}
     assert set(traces) >= {"complete", "pruned", "chosen", "best so far"}
     complete = [row["loss"] for row in rows if row["state"] == "complete"]
+    assert traces["chosen"]["y"] == [min(complete)]
     line = traces["best so far"]["y"]
     assert line[-1] == min(complete)
     assert line == sorted(line, reverse=True)
