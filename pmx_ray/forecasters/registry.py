@@ -4,6 +4,7 @@ import importlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, TypeAlias, TypeVar
@@ -226,10 +227,32 @@ class ForecasterSpec:
 
     @property
     def label(self) -> str:
-        """The name with the parameters that differ from their defaults; unique among specs."""
+        """The name with the parameters that do not follow from the others; unique among specs."""
+        settings = self.settings
+        written = [f"{key}={_short(getattr(settings, key))}" for key in self._told(settings)]
+        return f"{self.name}({', '.join(written)})" if written else self.name
+
+    def _told(self, settings: Settings) -> tuple[str, ...]:
+        """Return the parameters that tell all the others.
+
+        Those that differ from their defaults do, less any that settings fill in themselves.
+        """
         defaults = family(self.name).settings().model_dump(mode="json")
-        changed = [f"{k}={_short(v)}" for k, v in self.params if v != defaults.get(k)]
-        return f"{self.name}({', '.join(changed)})" if changed else self.name
+        told = tuple(key for key, value in self.params if value != defaults.get(key))
+        if not self._follows(settings, told):
+            told = tuple(key for key, _ in self.params)
+        for key in told:
+            fewer = tuple(other for other in told if other != key)
+            told = fewer if self._follows(settings, fewer) else told
+        return told
+
+    def _follows(self, settings: Settings, told: tuple[str, ...]) -> bool:
+        """Return whether the parameters named in ``told`` alone give these settings."""
+        written = {key: value for key, value in self.params if key in told}
+        try:
+            return type(settings).model_validate(written) == settings
+        except ValueError:
+            return False
 
     @property
     def device(self) -> Device:
@@ -249,6 +272,30 @@ class ForecasterSpec:
 
 
 def _short(value: object) -> str:
-    if isinstance(value, list | tuple):
-        return "-".join(_short(item) for item in value)
-    return str(value)
+    """Return a parameter as a label has it: readable, and another for another value."""
+    match value:
+        case ForecasterSpec():
+            return value.label
+        case Settings():
+            return _short_settings(value)
+        case Mapping():
+            return f"({', '.join(f'{key}={_short(item)}' for key, item in value.items())})"
+        case list() | tuple():
+            flat = all(isinstance(item, str | int | float | None) for item in value)
+            return ("-" if flat else "+").join(_short(item) for item in value)
+        case Enum():
+            return str(value.value)
+        case _:
+            return str(value)
+
+
+def _short_settings(value: Settings) -> str:
+    """Return settings inside settings as ``kind(parameter=value)``, less what is the default."""
+    fields = type(value).model_fields
+    changed = [
+        f"{key}={_short(getattr(value, key))}"
+        for key, field in fields.items()
+        if key != "kind" and getattr(value, key) != field.get_default(call_default_factory=True)
+    ]
+    kind = str(getattr(value, "kind", ""))
+    return f"{kind}({', '.join(changed)})" if changed or not kind else kind

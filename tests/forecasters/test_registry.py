@@ -1,7 +1,11 @@
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pmx_ray.errors import DataError, SettingsError
+from pmx_ray.features.column import FeatureKind
+from pmx_ray.features.spec import KINDS
 from pmx_ray.forecasters.protocol import Failure, Forecast, Status
 from pmx_ray.forecasters.registry import ForecasterSpec, load_families
 
@@ -19,6 +23,91 @@ def test_spec_when_a_parameter_differs_then_another_id_and_a_label_that_says_it(
     assert spec.label == "historical_mean(window=60)"
     assert spec.id != ForecasterSpec.parse({"name": "historical_mean"}).id
     assert spec.build().settings.window == 60
+
+
+VOLATILITY = {"kind": "volatility"}
+LABELS: list[tuple[dict[str, object], str]] = [
+    ({"name": "garch", "o": 1, "dist": "t"}, "garch(dist=t, o=1)"),
+    ({"name": "sarimax", "order": [1, 1, 1]}, "sarimax(order=1-1-1)"),
+    (
+        {"name": "sarimax", "engine": "reference", "exog": ["monday", "turn_of_month"]},
+        "sarimax(engine=reference, exog=monday-turn_of_month)",
+    ),
+    (
+        {"name": "sarimax", "engine": "reference", "exog": ["monday", VOLATILITY]},
+        "sarimax(engine=reference, exog=monday+volatility)",
+    ),
+    (
+        {"name": "boosting", "features": [{"kind": "return_lag", "lags": [0, 2]}, VOLATILITY]},
+        "boosting(features=return_lag(lags=0-2)+volatility)",
+    ),
+    (
+        {"name": "ensemble", "members": [{"name": "drift"}, {"name": "garch", "dist": "t"}]},
+        "ensemble(members=drift+garch(dist=t))",
+    ),
+    (
+        {"name": "ensemble", "members": [{"name": "ensemble", "members": [{"name": "drift"}]}]},
+        "ensemble(members=ensemble(members=drift))",
+    ),
+    # What a search fills in itself is not said: the family's own space, and its version.
+    ({"name": "nested", "family": "garch"}, "nested(family=garch)"),
+    (
+        {
+            "name": "nested",
+            "family": "sarimax",
+            "fixed": {"trend": "c"},
+            "search": {"order": {"choices": [[0, 1, 1], [1, 1, 0]]}},
+        },
+        "nested(family=sarimax, fixed=(trend=c), search=(order=(choices=0-1-1+1-1-0)))",
+    ),
+]
+
+
+@pytest.mark.parametrize(("written", "label"), LABELS)
+def test_label_when_parameters_are_lists_or_mappings_then_short(
+    written: dict[str, object], label: str
+) -> None:
+    assert ForecasterSpec.parse(written).label == label
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_label_when_a_feature_has_its_defaults_then_its_kind_alone(kind: type[FeatureKind]) -> None:
+    spec = ForecasterSpec.parse({"name": "boosting", "features": [kind()]})
+    assert spec.label == f"boosting(features={kind.model_fields['kind'].default})"
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                {"family": "garch"},
+                {"family": "garch", "fixed": {"o": 1}},
+                {"family": "garch", "search": {"o": {"choices": [0, 1]}}},
+                {"family": "garch", "search": {"o": {"low": 0, "high": 1}}},
+                {"family": "garch", "search": {"p": {"low": 1, "high": 2}}},
+                {"family": "samossa", "fixed": {"rank": 1}},
+                {"n_trials": 3},
+            ]
+        ),
+        min_size=1,
+        max_size=3,
+        unique_by=str,
+    ),
+    st.lists(st.sampled_from([{"name": "drift"}, {"name": "garch", "o": 1}]), unique_by=str),
+)
+@settings(max_examples=30, deadline=None)
+def test_labels_when_parameters_differ_then_differ(
+    searches: list[dict[str, object]], others: list[dict[str, object]]
+) -> None:
+    members = [*others, *({"name": "nested", **search} for search in searches)]
+    entries = [
+        *members,
+        {"name": "ensemble", "members": members},
+        {"name": "ensemble", "members": members[::-1]},
+        {"name": "ensemble", "members": members[:1]},
+    ]
+    specs = {(spec := ForecasterSpec.parse(entry)).id: spec for entry in entries}
+    assert len({spec.label for spec in specs.values()}) == len(specs)
 
 
 @pytest.mark.parametrize(
