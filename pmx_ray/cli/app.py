@@ -12,7 +12,7 @@ import structlog
 import typer
 
 from pmx_ray import __version__
-from pmx_ray.cli import auditing, certifying, governing, selecting, tuning
+from pmx_ray.cli import auditing, certifying, featuring, governing, selecting, tuning
 from pmx_ray.cli.options import (
     EXIT_BAD_INPUT,
     EXIT_FAILED_CELLS,
@@ -146,6 +146,7 @@ def forecasters(
 
 auditing.mount(app)
 certifying.mount(app)
+featuring.mount(app)
 governing.mount(app)
 selecting.mount(app)
 tuning.mount(app)

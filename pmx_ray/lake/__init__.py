@@ -11,7 +11,7 @@ from pmx_ray.lake.blocks import (
 )
 from pmx_ray.lake.folder import FolderStore
 from pmx_ray.lake.objects import ObjectStore
-from pmx_ray.lake.opening import open_store
+from pmx_ray.lake.opening import open_store, whole_address
 from pmx_ray.lake.store import BlockStore
 
 __all__ = [
@@ -25,5 +25,6 @@ __all__ = [
     "open_store",
     "read_block",
     "verify",
+    "whole_address",
     "write_block",
 ]

@@ -45,6 +45,27 @@ def open_store(url: str) -> BlockStore:
             )
 
 
+def whole_address(url: str, base_dir: Path) -> str:
+    """Return the address that ``url`` is, whatever folder it is opened from.
+
+    Parameters
+    ----------
+    url : str
+        As ``open_store`` takes it; a relative path starts at ``base_dir``.
+    base_dir : Path
+
+    Examples
+    --------
+    >>> whole_address("lake", Path("/data"))
+    '/data/lake'
+    >>> whole_address("s3://bucket/lake", Path("/data"))
+    's3://bucket/lake'
+    """
+    if not url.strip() or _SCHEME.match(url):
+        return url
+    return str((base_dir / Path(url).expanduser()).resolve())
+
+
 def _file_path(url: str) -> Path:
     parts = urlsplit(url)
     path = unquote(parts.path)
