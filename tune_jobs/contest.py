@@ -15,7 +15,7 @@ from pmx_ray.backtest.settings import BASELINE
 from pmx_ray.backtest.strategy import TradingRule
 from pmx_ray.data.panel import Panel
 from pmx_ray.errors import DataError
-from pmx_ray.folds import FoldPlan, build_folds, partition
+from pmx_ray.folds import FoldPlan, folds_of, partition
 from pmx_ray.forecasters.registry import ForecasterSpec
 from pmx_ray.kernels.compiling import seconds_compiling
 from tune_jobs.rungs import Run, cut_rungs
@@ -184,8 +184,8 @@ def tuning_partition(panel: Panel, settings: TuneSettings) -> tuple[Panel, FoldP
     SettingsError
         If either partition has no fold.
     """
-    plan = build_folds(panel.sessions, settings.folds)
     assert settings.folds.tuning_end is not None  # noqa: S101 - the settings demand it
+    plan = folds_of(panel, settings.folds)  # an alarm knows the sessions up to its own alone
     tuning, _ = partition(plan, panel.sessions, settings.folds.tuning_end)
     return panel.window(0, tuning.last_read + 1), tuning
 

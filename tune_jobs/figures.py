@@ -7,7 +7,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from pmx_ray.report import typeset
-from pmx_ray.report.figures import Style, _figure, _look, text_of
+from pmx_ray.report.figures import Style, blank_figure, look_of, text_of
 from tune_jobs.history import State
 from tune_jobs.outcome import LossPair, Outcome, Tried, finite
 from tune_jobs.worth import Figure
@@ -309,7 +309,7 @@ def _markers(
 
 def drawn(kind: str, *, mode: str, size: int = 7, shape: str = "linear") -> dict[str, Any]:
     """Return how traces of a kind of trial look, and what hides them."""
-    look: dict[str, Any] = _look(STYLES[kind], mode=mode, shape=shape)
+    look: dict[str, Any] = look_of(STYLES[kind], mode=mode, shape=shape)
     look["marker"] = {**look["marker"], "size": size}
     return {**look, "name": kind, "legendgroup": kind}
 
@@ -321,6 +321,6 @@ def broken(lines: Iterable[Iterable[Any]]) -> list[Any]:
 
 def blank() -> go.Figure:
     """Return an empty figure in the look of the sweep's page."""
-    figure = _figure()
+    figure = blank_figure()
     figure.update_layout(hovermode="closest")
     return figure

@@ -11,21 +11,12 @@ from pathlib import Path
 from pmx_ray.backtest.outcome import PAGE
 from pmx_ray.backtest.tuned import TUNED
 from pmx_ray.lake import FolderStore
-from pmx_ray.report import typeset
+from pmx_ray.report import shell, typeset
 from pmx_ray.report import wording as sweep_wording
 from pmx_ray.report.board import swatch
 from pmx_ray.report.figures import Plot
 from pmx_ray.report.markup import Markup, markup, tag
-from pmx_ray.report.page import (
-    Chapter,
-    _contents,
-    _data,
-    _figure_data,
-    _gallery,
-    _plotly,
-    _policy,
-    _static,
-)
+from pmx_ray.report.shell import Chapter
 from pmx_ray.report.tables import document
 from tune_jobs import gallery, tables, wording
 from tune_jobs.figures import STYLES
@@ -84,7 +75,7 @@ def render_search_page(shown: Shown) -> str:
     """Return the page as HTML."""
     chapters = _chapters(shown)
     plots = [plot for chapter in chapters for plot in chapter.plots]
-    scripts = (_plotly(), _static("page.js"))
+    scripts = (shell.plotly(), shell.static("page.js"))
     name = shown.search.settings.name
     body = tag(
         "body",
@@ -92,21 +83,21 @@ def render_search_page(shown: Shown) -> str:
             "div",
             _top(shown),
             _verdict(shown),
-            _contents(chapters),
+            shell.contents(chapters),
             tag("main", _key(plots), *(chapter.html for chapter in chapters)),
             class_="page",
         ),
-        _data("figures", _figure_data(plots)),
+        shell.data("figures", shell.figure_data(plots)),
         *(tag("script", Markup(text)) for text in scripts),
     )
     head = tag(
         "head",
         tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=_policy(scripts)),
+        tag("meta", http_equiv="Content-Security-Policy", content=shell.policy(scripts)),
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
         tag("link", rel="icon", href="data:,"),
         tag("title", f"{name}: whether tuning helped"),
-        tag("style", Markup(_static("page.css"))),
+        tag("style", Markup(shell.static("page.css"))),
     )
     return f"<!doctype html>\n{tag('html', head, body, lang='en')}\n"
 
@@ -126,7 +117,7 @@ def _chapters(shown: Shown) -> list[Chapter]:
         ("provenance", "Provenance", "", (document(_provenance(shown)),), ()),
     )  # fmt: skip
     return [
-        Chapter(anchor, title, lead, *inner, _gallery(plots), plots=plots)
+        Chapter(anchor, title, lead, *inner, shell.gallery(plots), plots=plots)
         if plots
         else Chapter(anchor, title, lead, *inner)
         for anchor, title, lead, inner, plots in parts

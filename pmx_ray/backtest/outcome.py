@@ -15,7 +15,7 @@ from pmx_ray.backtest.evaluate import evaluate_parts
 from pmx_ray.backtest.executor import Settled
 from pmx_ray.backtest.frame import FrameDigest
 from pmx_ray.backtest.receipts import lasting_reason
-from pmx_ray.backtest.regime_table import regimes_of
+from pmx_ray.backtest.regime_table import Regimes, regimes_of
 from pmx_ray.backtest.report_types import (
     REPORT_VERSION,
     EvaluationReport,
@@ -25,6 +25,7 @@ from pmx_ray.backtest.report_types import (
 )
 from pmx_ray.backtest.sweep import Run, Sweep, frame_parts, load_settled
 from pmx_ray.errors import DataError, SettingsError
+from pmx_ray.folds import change_alarms
 from pmx_ray.forecasters.registry import ForecasterSpec
 from pmx_ray.lake import BlockStore, FolderStore
 from pmx_ray.provenance import ENGINE_VERSION, canonical_json, sha256_hex
@@ -135,7 +136,7 @@ def compare_sweep(sweep: Sweep, store: BlockStore, *, afresh: bool = False) -> C
         settings.evaluation,
         baseline=baseline_id(sweep),
         seed=settings.seed,
-        regimes=regimes_of(sweep.panel),
+        regimes=_regimes(sweep),
     )
     comparison = replace(comparison, key=provenance["key"])
     if not holds_files(sweep.folder, comparison.files()):
@@ -190,6 +191,13 @@ def baseline_id(sweep: Sweep) -> str:
             return spec.id
     known = ", ".join(spec.label for spec in sweep.specs)
     raise SettingsError(f"evaluation.baseline: no forecaster is labelled '{label}'; known: {known}")
+
+
+def _regimes(sweep: Sweep) -> Regimes:
+    """Return the regimes of the sweep's sessions; where folds watch for changes, these too."""
+    changes = sweep.settings.folds.refit_on_change
+    alarms = None if changes is None else change_alarms(sweep.panel, changes)
+    return regimes_of(sweep.panel, alarms=alarms)
 
 
 def _complete(sweep: Sweep, settled: Sequence[Settled], store: BlockStore) -> frozenset[str]:

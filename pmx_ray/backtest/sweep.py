@@ -43,7 +43,7 @@ from pmx_ray.data.panel import Panel
 from pmx_ray.data.snapshot import load_saved_panel, save_panel
 from pmx_ray.data.sources import load_panel
 from pmx_ray.errors import DataError, SettingsError
-from pmx_ray.folds import FoldPlan, as_json, build_folds, change_alarms, partition
+from pmx_ray.folds import FoldPlan, as_json, folds_of, partition
 from pmx_ray.forecasters.protocol import Status
 from pmx_ray.forecasters.registry import ForecasterSpec
 from pmx_ray.lake import (
@@ -345,9 +345,7 @@ def _block_table(sweep: Sweep, settled: Settled, store: BlockStore) -> pa.Table:
 
 
 def _folds(settings: SweepSettings, panel: Panel) -> FoldPlan:
-    changes = settings.folds.refit_on_change
-    alarms = None if changes is None else change_alarms(panel, changes)
-    plan = build_folds(panel.sessions, settings.folds, alarms=alarms)
+    plan = folds_of(panel, settings.folds)
     if settings.folds.tuning_end is None:
         return plan
     return partition(plan, panel.sessions, settings.folds.tuning_end)[1]

@@ -11,8 +11,9 @@ from pydantic import Field, field_validator, model_validator
 
 from pmx_ray._typing import DateArray, IntArray
 from pmx_ray.config import Settings
+from pmx_ray.data.panel import Panel
 from pmx_ray.errors import SettingsError
-from pmx_ray.folds.changes import refit_folds
+from pmx_ray.folds.changes import change_alarms, refit_folds
 from pmx_ray.folds.plan import FoldPlan, Holes
 from pmx_ray.kernels.change_points_settings import ChangeSettings
 
@@ -147,6 +148,19 @@ def build_folds(
     if settings.kind == "combinatorial":
         return _combinatorial(sessions, settings)
     return _walk_forward(sessions, settings, alarms)
+
+
+def folds_of(panel: Panel, settings: FoldSettings) -> FoldPlan:
+    """Lay folds out on a panel, with a fit at every change where ``refit_on_change`` asks for it.
+
+    Raises
+    ------
+    SettingsError
+        If no fold fits.
+    """
+    changes = settings.refit_on_change
+    alarms = None if changes is None else change_alarms(panel, changes)
+    return build_folds(panel.sessions, settings, alarms=alarms)
 
 
 def partition(plan: FoldPlan, sessions: DateArray, tuning_end: date) -> tuple[FoldPlan, FoldPlan]:

@@ -12,7 +12,7 @@ from pmx_ray.backtest.settings import SweepSettings
 from pmx_ray.backtest.strategy import Sleeves
 from pmx_ray.data.panel import Panel
 from pmx_ray.errors import SettingsError
-from pmx_ray.folds import FoldPlan, build_folds
+from pmx_ray.folds import FoldPlan, folds_of
 from pmx_ray.forecasters.registry import ForecasterSpec
 from pmx_ray.governance.facts import ReplayFacts
 from pmx_ray.stats.regimes import CRISES
@@ -78,7 +78,7 @@ def _folds(
         "tuning_end": None, "refit_every": max(1, round(sessions_a_fit / step)),
     }  # fmt: skip
     try:
-        return build_folds(panel.sessions, settings.folds.model_copy(update=changed))
+        return folds_of(panel, settings.folds.model_copy(update=changed))
     except SettingsError:
         return None
 

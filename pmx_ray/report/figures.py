@@ -98,7 +98,7 @@ def window(n_cutoffs: int) -> int:
 def skill_by_step(view: ReportView, name: str) -> go.Figure:
     """Return each forecaster's skill with its interval at every step."""
     specs = [spec for spec in drawn(view) if spec != view.baseline]
-    figure = _figure()
+    figure = blank_figure()
     width = 0.62 / max(1, len(specs))
     for n, spec in enumerate(specs):
         rows = _rows(view.leaderboard, spec).set_index("step").reindex(list(view.steps))
@@ -120,7 +120,7 @@ def skill_by_step(view: ReportView, name: str) -> go.Figure:
                 customdata=np.column_stack([low, high]),
                 hovertemplate="%{y:+.2%}, interval %{customdata[0]:+.2%} to %{customdata[1]:+.2%}",
                 **_identity(view, spec),
-                **_look(style, mode="markers"),
+                **look_of(style, mode="markers"),
             )
         )
     figure.update_xaxes(
@@ -137,7 +137,7 @@ def skill_by_step(view: ReportView, name: str) -> go.Figure:
 
 def loss_by_step(view: ReportView, name: str) -> go.Figure:
     """Return each forecaster's loss at every step."""
-    figure = _figure()
+    figure = blank_figure()
     for spec in drawn(view):
         rows = _rows(view.leaderboard, spec).sort_values("step")
         figure.add_trace(
@@ -146,7 +146,7 @@ def loss_by_step(view: ReportView, name: str) -> go.Figure:
                 y=rows[name].to_numpy(float),
                 hovertemplate="%{y:.4~g}",
                 **_identity(view, spec),
-                **_look(styles(view)[spec], mode="lines+markers"),
+                **look_of(styles(view)[spec], mode="lines+markers"),
             )
         )
     figure.update_xaxes(type="category", showgrid=False)
@@ -241,7 +241,7 @@ def heat_map(view: ReportView, step: int, name: str) -> go.Figure:
     wide, _ = heat_rows(view, step, name)
     values = wide.to_numpy(float)
     reach = _reach(values)
-    figure = _figure()
+    figure = blank_figure()
     figure.add_trace(
         go.Heatmap(
             z=_small(values),
@@ -305,13 +305,13 @@ def _reach(values: FloatArray) -> float:
 def _lines(
     view: ReportView, values: pd.DataFrame, *, hover: str, shape: str = "linear"
 ) -> go.Figure:
-    figure = _figure()
+    figure = blank_figure()
     dates = [str(cutoff)[:10] for cutoff in values.index]
     for spec in _back_to_front(view):
         line = values[spec].to_numpy(float)
         sparse = np.isfinite(line).sum() < 3
         mode = "lines+markers" if sparse else "lines"
-        look = _look(styles(view)[spec], mode=mode, shape=shape)
+        look = look_of(styles(view)[spec], mode=mode, shape=shape)
         figure.add_trace(
             go.Scatter(
                 x=dates, y=_small(line), hovertemplate=hover, **_identity(view, spec), **look
@@ -337,7 +337,8 @@ def _identity(view: ReportView, spec: str) -> dict[str, str]:
     return {"name": text_of(view.labels[spec]), "legendgroup": spec}
 
 
-def _look(style: Style, *, mode: str, shape: str = "linear") -> dict[str, object]:
+def look_of(style: Style, *, mode: str, shape: str = "linear") -> dict[str, object]:
+    """Return how a trace of a style is drawn, in Plotly's terms."""
     colour = f"var({style.colour})"
     thin = style.colour == "--rw"
     return {
@@ -356,7 +357,8 @@ def _with_zero(figure: go.Figure) -> go.Figure:
     return figure.add_hline(y=0, line={"color": "var(--rw)", "width": 2.2}, layer="below")
 
 
-def _figure() -> go.Figure:
+def blank_figure() -> go.Figure:
+    """Return a figure without traces, in the look of the pages."""
     axis = {
         "gridcolor": "var(--grid)",
         "zerolinecolor": "var(--grid)",

@@ -1,14 +1,7 @@
 """The report page: one HTML file that holds everything it shows and asks nobody for more."""
 
-import base64
-import hashlib
-import json
-from collections.abc import Mapping, Sequence
-from functools import cache
-from importlib.resources import files
+from collections.abc import Mapping
 from pathlib import Path
-
-from plotly.offline import get_plotlyjs
 
 from pmx_ray.backtest.comparison import COMPARISON, Comparison
 from pmx_ray.backtest.outcome import PAGE, PROVENANCE, evaluated
@@ -24,12 +17,14 @@ from pmx_ray.report import (
     evidence,
     figures,
     gallery,
+    shell,
     tables,
     typeset,
     wording,
 )
-from pmx_ray.report.figures import Plot, Style
+from pmx_ray.report.figures import Style
 from pmx_ray.report.markup import Markup, markup, tag
+from pmx_ray.report.shell import Chapter
 from pmx_ray.report.view import ReportView
 
 
@@ -46,7 +41,7 @@ def write_page(folder: Path) -> Path:
     """
     if (folder / SETTINGS).exists():
         evaluated(load(folder))
-    provenance = _document(folder / PROVENANCE)
+    provenance = _read(folder / PROVENANCE)
     comparison = Comparison.load(folder) if (folder / COMPARISON).exists() else None
     if comparison and comparison.key != provenance.get("key", ""):
         raise DataError(
@@ -89,49 +84,31 @@ def render_page(
         chapters.insert(0, _certificate(decision))
     plots = [plot for chapter in chapters for plot in chapter.plots]
     title = str(provenance.get("name", "sweep"))
-    scripts = (_plotly(), _static("page.js"))
+    scripts = (shell.plotly(), shell.static("page.js"))
     body = tag(
         "body",
         tag(
             "div",
             _top(title, view, provenance),
             _verdict(view, provenance),
-            _contents(chapters),
+            shell.contents(chapters),
             tag("main", _controls(view), *(chapter.html for chapter in chapters)),
             class_="page",
         ),
-        _data("figures", _figure_data(plots)),
+        shell.data("figures", shell.figure_data(plots)),
         *(tag("script", Markup(text)) for text in scripts),
     )
     head = tag(
         "head",
         tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=_policy(scripts)),
+        tag("meta", http_equiv="Content-Security-Policy", content=shell.policy(scripts)),
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
         tag("link", rel="icon", href="data:,"),
         tag("title", f"{title}: forecasters against the random walk"),
-        tag("style", Markup(_static("page.css"))),
+        tag("style", Markup(shell.static("page.css"))),
     )
     first = str(view.steps[0]) if view.steps else ""
     return f"<!doctype html>\n{tag('html', head, body, lang='en', data_step=first)}\n"
-
-
-class Chapter:
-    """One section of the page: its anchor, its title, its figures and its HTML."""
-
-    def __init__(
-        self, anchor: str, title: str, lead: str, *parts: Markup, plots: Sequence[Plot] = ()
-    ) -> None:
-        self.anchor, self.title, self.plots = anchor, title, tuple(plots)
-        opening = tag("p", lead, class_="lead") if lead else Markup()
-        self.html = tag(
-            "section",
-            tag("h2", title, id=f"{anchor}-title"),
-            opening,
-            *parts,
-            id=anchor,
-            aria_labelledby=f"{anchor}-title",
-        )
 
 
 def _chapters(
@@ -156,17 +133,21 @@ def _chapters(
             "interval, drawn about the grey line of zero. ↓ lower is better, ↑ higher is better.",
             *boards,
         ),
-        Chapter("skill", "Skill by horizon", gallery.undrawn(view), _gallery(skill), plots=skill),
-        Chapter("loss", "Loss by horizon", "", _gallery(loss, thirds=True), plots=loss),
-        Chapter("tickers", "By ticker", _at_step("Skill"), _gallery(heat), plots=heat),
-        Chapter("rolling", "Over time", "", _gallery(rolling), plots=rolling),
+        Chapter(
+            "skill", "Skill by horizon", gallery.undrawn(view), shell.gallery(skill), plots=skill
+        ),
+        Chapter("loss", "Loss by horizon", "", shell.gallery(loss, thirds=True), plots=loss),
+        Chapter("tickers", "By ticker", _at_step("Skill"), shell.gallery(heat), plots=heat),
+        Chapter("rolling", "Over time", "", shell.gallery(rolling), plots=rolling),
     ]
     if strategy:
         lead = (
             "At each cutoff the capital is spread over the tickers: long where the expected move "
             "pays for the trade, short where it pays the other way, closed at the step."
         )
-        chapters.append(Chapter("strategy", "Strategy", lead, _gallery(strategy), plots=strategy))
+        chapters.append(
+            Chapter("strategy", "Strategy", lead, shell.gallery(strategy), plots=strategy)
+        )
     if comparison is not None:
         chapters.append(
             Chapter("tests", "Tests", evidence.lead(view), *evidence.tables(view, comparison))
@@ -251,11 +232,6 @@ def _said(verdict: wording.Verdict) -> Markup:
     return tag("p", tag("strong", answer), " ", tag("span", " ".join(rest), class_="rest"))
 
 
-def _contents(chapters: Sequence[Chapter]) -> Markup:
-    links = (tag("li", tag("a", chapter.title, href=f"#{chapter.anchor}")) for chapter in chapters)
-    return tag("nav", tag("ul", *links), class_="contents", aria_label="Contents")
-
-
 def _controls(view: ReportView) -> Markup:
     styles = figures.styles(view)
     steps = (
@@ -289,70 +265,5 @@ def _controls(view: ReportView) -> Markup:
     )
 
 
-def _gallery(plots: Sequence[Plot], *, thirds: bool = False) -> Markup:
-    return tag("div", *map(_figure, plots), class_="plots thirds" if thirds else "plots")
-
-
-def _figure(plot: Plot) -> Markup:
-    stepped = "" not in plot.by_step
-    step = markup(", step ", tag("span", next(iter(plot.by_step)), data_step_name=True))
-    return tag(
-        "figure",
-        tag("h3", plot.title, step if stepped else Markup()),
-        tag("p", plot.unit, class_="unit"),
-        tag(
-            "div",
-            class_="plot",
-            id=f"plot-{plot.id}",
-            data_figure=plot.id,
-            role="img",
-            aria_label=plot.alt,
-        ),
-        tag("figcaption", plot.caption),
-    )
-
-
-def _figure_data(plots: Sequence[Plot]) -> str:
-    drawn = (
-        f"{json.dumps(plot.id)}:"
-        + "{"
-        + ",".join(
-            f"{json.dumps(step)}:{figure.to_json(engine='json')}"
-            for step, figure in plot.by_step.items()
-        )
-        + "}"
-        for plot in plots
-    )
-    return "{" + ",".join(drawn) + "}"
-
-
-def _data(anchor: str, text: str) -> Markup:
-    """Return JSON as a script element that nothing runs and no text in it can close."""
-    inert = text.replace("<", "\\u003c")  # plotly does so too; the page does not rely on it
-    return tag("script", Markup(inert), type="application/json", id=anchor)
-
-
-def _policy(scripts: Sequence[str]) -> str:
-    """Return a content policy that runs the scripts given, by hash, and loads nothing."""
-    hashes = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts)
-    allowed = " ".join(f"'sha256-{digest}'" for digest in hashes)
-    return (
-        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; "
-        "img-src data: blob:; base-uri 'none'; form-action 'none'"
-    )
-
-
-@cache
-def _static(name: str) -> str:
-    return (files("pmx_ray.report") / "static" / name).read_text(encoding="utf-8")
-
-
-@cache
-def _plotly() -> str:
-    # An HTML parser turns CR LF into LF, and the policy's hash is of the text after that.
-    text: str = get_plotlyjs()
-    return text.replace("\r\n", "\n")
-
-
-def _document(path: Path, *, verb: str = "evaluate") -> dict[str, object]:
+def _read(path: Path, *, verb: str = "evaluate") -> dict[str, object]:
     return read_document(path, verb=verb) if path.exists() else {}

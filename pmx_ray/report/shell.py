@@ -1,0 +1,107 @@
+"""Parts that every page of ours is put together from: chapters, figures, inert data, a policy."""
+
+import base64
+import hashlib
+import json
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
+
+from plotly.offline import get_plotlyjs
+
+from pmx_ray.report.figures import Plot
+from pmx_ray.report.markup import Markup, markup, tag
+
+
+class Chapter:
+    """One section of the page: its anchor, its title, its figures and its HTML."""
+
+    def __init__(
+        self, anchor: str, title: str, lead: str, *parts: Markup, plots: Sequence[Plot] = ()
+    ) -> None:
+        self.anchor, self.title, self.plots = anchor, title, tuple(plots)
+        opening = tag("p", lead, class_="lead") if lead else Markup()
+        self.html = tag(
+            "section",
+            tag("h2", title, id=f"{anchor}-title"),
+            opening,
+            *parts,
+            id=anchor,
+            aria_labelledby=f"{anchor}-title",
+        )
+
+
+def contents(chapters: Sequence[Chapter]) -> Markup:
+    """Return the list of links to chapters."""
+    links = (tag("li", tag("a", chapter.title, href=f"#{chapter.anchor}")) for chapter in chapters)
+    return tag("nav", tag("ul", *links), class_="contents", aria_label="Contents")
+
+
+def gallery(plots: Sequence[Plot], *, thirds: bool = False) -> Markup:
+    """Return figures side by side, two or three a row."""
+    return tag("div", *map(figure_box, plots), class_="plots thirds" if thirds else "plots")
+
+
+def figure_box(plot: Plot) -> Markup:
+    """Return the place of one figure: title, unit, plot, caption."""
+    stepped = "" not in plot.by_step
+    step = markup(", step ", tag("span", next(iter(plot.by_step)), data_step_name=True))
+    return tag(
+        "figure",
+        tag("h3", plot.title, step if stepped else Markup()),
+        tag("p", plot.unit, class_="unit"),
+        tag(
+            "div",
+            class_="plot",
+            id=f"plot-{plot.id}",
+            data_figure=plot.id,
+            role="img",
+            aria_label=plot.alt,
+        ),
+        tag("figcaption", plot.caption),
+    )
+
+
+def figure_data(plots: Sequence[Plot]) -> str:
+    """Return the figures as JSON: plot id to step to Plotly figure."""
+    drawn = (
+        f"{json.dumps(plot.id)}:"
+        + "{"
+        + ",".join(
+            f"{json.dumps(step)}:{figure.to_json(engine='json')}"
+            for step, figure in plot.by_step.items()
+        )
+        + "}"
+        for plot in plots
+    )
+    return "{" + ",".join(drawn) + "}"
+
+
+def data(anchor: str, text: str) -> Markup:
+    """Return JSON as a script element that nothing runs and no text in it can close."""
+    inert = text.replace("<", "\\u003c")  # plotly does so too; the page does not rely on it
+    return tag("script", Markup(inert), type="application/json", id=anchor)
+
+
+def policy(scripts: Sequence[str]) -> str:
+    """Return a content policy that runs the scripts given, by hash, and loads nothing."""
+    hashes = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts)
+    allowed = " ".join(f"'sha256-{digest}'" for digest in hashes)
+    return (
+        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; "
+        "img-src data: blob:; base-uri 'none'; form-action 'none'"
+    )
+
+
+@cache
+def static(name: str) -> str:
+    """Return a file that ships with the pages."""
+    return (files("pmx_ray.report") / "static" / name).read_text(encoding="utf-8")
+
+
+@cache
+def plotly() -> str:
+    """Return Plotly's JavaScript, which every page holds."""
+    # An HTML parser turns CR LF into LF, and the policy's hash is of the text after that.
+    text: str = get_plotlyjs()
+    return text.replace("\r\n", "\n")
