@@ -6,7 +6,6 @@ failures.parquet provenance.json`` what came out, ``comparison.json`` how it com
 """
 
 import json
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +53,7 @@ from pmx_ray.lake import (
     load_receipts,
     read_block,
     verify,
+    whole_address,
 )
 
 SETTINGS, PANEL, QUALITY = "settings.yaml", "panel.parquet", "quality.json"
@@ -63,9 +63,6 @@ PART_CELLS = 500_000
 
 Run: TypeAlias = Iterator[tuple[ForecasterSpec, pa.Table]]
 """Each spec of a sweep with its rows over a run of folds."""
-
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")
-"""How the address of a lake begins where it is not a path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +136,7 @@ def prepare(
         threshold=settings.data_quality_threshold,
         base_dir=base_dir,
     )
-    lake = _whole_path(settings.lake, base_dir or Path())
+    lake = settings.lake and whole_address(settings.lake, base_dir or Path())
     settings = settings.model_copy(update={"lake": lake})
     specs = settings.specs()
     sweep_id = settings.sweep_id(panel.sha256)
@@ -349,13 +346,6 @@ def _folds(settings: SweepSettings, panel: Panel) -> FoldPlan:
     if settings.folds.tuning_end is None:
         return plan
     return partition(plan, panel.sessions, settings.folds.tuning_end)[1]
-
-
-def _whole_path(lake: str | None, base_dir: Path) -> str | None:
-    """Return where a lake is, whatever folder a later step is started in."""
-    if lake is None or not lake.strip() or _ADDRESS.match(lake):
-        return lake
-    return str((base_dir / Path(lake).expanduser()).resolve())
 
 
 def _holds_panel(sweep: Sweep) -> bool:
