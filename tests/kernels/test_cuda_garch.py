@@ -3,13 +3,11 @@
 What a card alone can show, that it launches there and how fast it is, is not tested here.
 """
 
-import ctypes
 import functools
-import importlib.util
 import sys
-from pathlib import Path
 
 import numpy as np
+import nvrtc
 import pytest
 from cuda_host import COMPILER, Host
 from skfolio.datasets import load_sp500_dataset
@@ -138,43 +136,11 @@ def test_fit_when_in_several_batches_then_as_in_one(monkeypatch, host, real):
     np.testing.assert_array_equal(again, ahead)
 
 
-class Nvrtc:
-    """NVIDIA's run-time compiler, which needs no card."""
-
-    def __init__(self) -> None:
-        (folder,) = importlib.util.find_spec("nvidia.cuda_nvrtc").submodule_search_locations
-        (library,) = Path(folder, "lib").glob("libnvrtc.so.*")
-        self._library = ctypes.CDLL(str(library))
-
-    def cubin(self, text: str, architecture: str) -> bytes:
-        program, size = ctypes.c_void_p(), ctypes.c_size_t()
-        self._done(
-            "CreateProgram", ctypes.byref(program), text.encode(), b"garch.cu", 0, None, None
-        )
-        try:
-            options = [f"--gpu-architecture={architecture}".encode(), b"--std=c++14"]
-            asked = (ctypes.c_char_p * len(options))(*options)
-            code = self._library.nvrtcCompileProgram(program, len(options), asked)
-            self._done("GetProgramLogSize", program, ctypes.byref(size))
-            log = ctypes.create_string_buffer(size.value)
-            self._done("GetProgramLog", program, log)
-            assert (code, log.value) == (0, b"")
-            self._done("GetCUBINSize", program, ctypes.byref(size))
-            binary = ctypes.create_string_buffer(size.value)
-            self._done("GetCUBIN", program, binary)
-            return binary.raw
-        finally:
-            self._done("DestroyProgram", ctypes.byref(program))
-
-    def _done(self, name: str, *arguments: object) -> None:
-        assert getattr(self._library, f"nvrtc{name}")(*arguments) == 0, name
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="NVRTC comes for Linux")
 @pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
 @pytest.mark.parametrize("form", [ONE_LAG[0], ONE_LAG[-1], MORE_LAGS[-1]])
 def test_source_when_compiled_for_a_card_then_every_kernel_is_in_it(form, architecture):
-    binary = Nvrtc().cubin(cuda.source(form), architecture)
+    binary = nvrtc.cubin(cuda.source(form), architecture, options=cuda.OPTIONS)
     assert binary.startswith(b"\x7fELF")
     for name in (b"prepare", b"survey", b"search", b"forecast"):
         assert b".text." + name in binary

@@ -5,11 +5,10 @@ The text has the processor's sums, fused and in its order, and is compiled to fu
 two part at the logarithm alone, which each platform has its own of.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
@@ -18,11 +17,9 @@ from pmx_ray.kernels import arma_climb, arma_likelihood, arma_start
 from pmx_ray.kernels.arma import estimate
 from pmx_ray.kernels.arma_fits import ArmaFits, Jobs
 from pmx_ray.kernels.arma_host import Table
+from pmx_ray.kernels.cuda.program import Launch, launcher, text_with
 from pmx_ray.kernels.devices import card
 from pmx_ray.kernels.eigen import on_host
-
-THREADS = 128
-"""Threads of a block."""
 
 AT_ONCE = 4
 """Pairs of factors that a thread scans through one reading of a window."""
@@ -32,9 +29,6 @@ BYTES = 2**28
 
 OPTIONS = ("--std=c++14", "--fmad=false")
 """What the text is compiled with: it says itself which products are fused."""
-
-Launch: TypeAlias = Callable[..., None]
-"""Runs the kernel of a name in so many threads: ``launch(name, n_threads, *arguments)``."""
 
 
 def source() -> str:
@@ -54,8 +48,7 @@ def source() -> str:
         },
         "AT_ONCE": AT_ONCE,
     }  # fmt: skip
-    defined = "".join(f"#define {name} {value!r}\n" for name, value in numbers.items())
-    return defined + Path(__file__).with_name("arma.cu").read_text(encoding="utf-8")
+    return text_with(numbers, "arma.cu")
 
 
 def fit_arma(windows: Sequence[FloatArray], jobs: Jobs) -> ArmaFits:
@@ -186,20 +179,13 @@ def _parts(windows: Sequence[FloatArray]) -> list[slice]:
 
 
 def _device() -> tuple[ModuleType, Launch]:
-    return card("sarimax: engine cuda", instead="engine fast"), _compiled()
+    return _card(), _compiled()
+
+
+def _card() -> ModuleType:
+    return card("sarimax: engine cuda", instead="engine fast")
 
 
 @cache
 def _compiled() -> Launch:
-    """Return what launches the kernels; compiled on the first launch, then cached."""
-    cupy: Any = card("sarimax: engine cuda", instead="engine fast")
-    module = cupy.RawModule(code=source(), options=OPTIONS)
-
-    def launch(name: str, n_threads: int, *arguments: object) -> None:
-        if n_threads == 0:
-            return
-        typed = tuple(np.int64(a) if isinstance(a, int) else a for a in arguments)
-        n_blocks = -(-n_threads // THREADS)
-        module.get_function(name)((n_blocks,), (THREADS,), typed)
-
-    return launch
+    return launcher(_card(), source(), options=OPTIONS)

@@ -6,22 +6,19 @@ log-likelihoods to 1e-9 relative, and coefficients to 1e-5.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cache
-from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
 from pmx_ray._typing import FloatArray, IntArray
 from pmx_ray.kernels import garch_likelihood, garch_search
+from pmx_ray.kernels.cuda.program import Launch, launcher, text_with
 from pmx_ray.kernels.devices import card
 from pmx_ray.kernels.eigen import on_host
 from pmx_ray.kernels.garch import Fits, Form, estimate
-
-THREADS = 128
-"""Threads of a block."""
 
 AT_ONCE = 4
 """Points of the start grid that a thread takes through one reading of a window."""
@@ -29,8 +26,8 @@ AT_ONCE = 4
 BYTES = 2**31
 """Memory of a card that the returns of one batch may take; a second as much while they arrive."""
 
-Launch: TypeAlias = Callable[..., None]
-"""Runs the kernel of a name in so many threads: ``launch(name, n_threads, *arguments)``."""
+OPTIONS = ("--std=c++14",)
+"""What the text is compiled with."""
 
 
 def source(form: Form) -> str:
@@ -57,8 +54,7 @@ def source(form: Form) -> str:
         },
         "AT_ONCE": AT_ONCE,
     }  # fmt: skip
-    defined = "".join(f"#define {name} {value!r}\n" for name, value in numbers.items())
-    return defined + Path(__file__).with_name("garch.cu").read_text(encoding="utf-8")
+    return text_with(numbers, "garch.cu")
 
 
 def fit(windows: FloatArray, form: Form) -> Fits:
@@ -166,20 +162,13 @@ def _batches(windows: FloatArray, xp: ModuleType, launch: Launch) -> Iterator["B
 
 
 def _device(form: Form) -> tuple[ModuleType, Launch]:
-    return card("garch: engine cuda", instead="engine fast"), _compiled(form)
+    return _card(), _compiled(form)
+
+
+def _card() -> ModuleType:
+    return card("garch: engine cuda", instead="engine fast")
 
 
 @cache
 def _compiled(form: Form) -> Launch:
-    """Return what launches the kernels of one model; compiled on the first launch, then cached."""
-    cupy: Any = card("garch: engine cuda", instead="engine fast")
-    module = cupy.RawModule(code=source(form), options=("--std=c++14",))
-
-    def launch(name: str, n_threads: int, *arguments: object) -> None:
-        if n_threads == 0:
-            return
-        typed = tuple(np.int64(a) if isinstance(a, int) else a for a in arguments)
-        n_blocks = -(-n_threads // THREADS)
-        module.get_function(name)((n_blocks,), (THREADS,), typed)
-
-    return launch
+    return launcher(_card(), source(form), options=OPTIONS)
