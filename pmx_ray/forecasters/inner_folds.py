@@ -6,9 +6,10 @@ fold scores is a session of the history itself.
 Shapes: K inner folds, M tickers, H steps.
 """
 
-from typing import Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import numpy as np
+from pydantic import AfterValidator
 
 from pmx_ray._typing import FloatArray
 from pmx_ray.data.panel import Panel
@@ -19,8 +20,21 @@ from pmx_ray.stats.losses import crps_normal, qlike, squared_error
 Loss: TypeAlias = Literal["squared_error", "crps", "qlike"]
 """Loss of a forecast of the cumulative log return; lower is better."""
 
+VALIDATION, FINAL = 0, 1
+"""Which of a fit's generators: for the inner folds, or for the fit that is kept."""
+
 MAX_SHARE = 1.0 / 3.0
 """Largest share of a history that its inner folds may take from their train windows."""
+
+
+def _increasing(steps: tuple[int, ...]) -> tuple[int, ...]:
+    if not steps or steps[0] < 1 or steps[-1] > 250 or list(steps) != sorted(set(steps)):
+        raise ValueError(f"steps were {list(steps)}; they must be 1 to 250 and increase")
+    return steps
+
+
+Steps: TypeAlias = Annotated[tuple[int, ...], AfterValidator(_increasing)]
+"""Sessions ahead at which inner folds are scored."""
 
 
 def inner_plan(

@@ -12,7 +12,8 @@ from pmx_ray.forecasters.arima import ArimaParameters, estimate_all, forecast_al
 from pmx_ray.forecasters.batch import forecast_folds, gather
 from pmx_ray.forecasters.protocol import Failure, Forecast, Status
 from pmx_ray.forecasters.registry import ForecasterSpec
-from pmx_ray.forecasters.sarimax import SarimaxSettings, build_sarimax
+from pmx_ray.forecasters.sarimax import build_sarimax
+from pmx_ray.forecasters.sarimax_settings import SarimaxSettings
 
 RNG = np.random.default_rng(0)
 

@@ -7,7 +7,7 @@ import pytest
 from pmx_ray.config import Settings
 from pmx_ray.data.panel import Panel
 from pmx_ray.errors import SettingsError
-from pmx_ray.forecasters.nested import search
+from pmx_ray.forecasters.nested_search import search
 from pmx_ray.forecasters.protocol import Failure, Forecast, Outcome, Scope, Status
 from pmx_ray.forecasters.registry import ForecasterSpec, load_families, register
 from pmx_ray.forecasters.search_space import SearchSpace

@@ -8,12 +8,13 @@ from statsmodels.tsa.arima_process import ArmaProcess
 from statsmodels.tsa.statespace.sarimax import SARIMAX
 
 from pmx_ray.errors import SettingsError
-from pmx_ray.forecasters import sarimax
+from pmx_ray.forecasters import sarimax_reference
 from pmx_ray.forecasters.order_search import SarimaOrder, count_differences, search_order
 from pmx_ray.forecasters.protocol import Failure, Forecast, Status
 from pmx_ray.forecasters.registry import ForecasterSpec
 from pmx_ray.forecasters.sarima_filter import Observed, SarimaxParameters, forecast_level
-from pmx_ray.forecasters.sarimax import Sarimax, SarimaxSettings, estimate, unidentified
+from pmx_ray.forecasters.sarimax_reference import Sarimax, estimate, unidentified
+from pmx_ray.forecasters.sarimax_settings import SarimaxSettings
 
 RNG = np.random.default_rng(0)
 
@@ -220,7 +221,7 @@ def test_fit_when_a_feature_never_occurs_then_not_converged(history_of):
 
 
 def test_estimate_when_optimiser_gives_up_then_not_converged(history_of, monkeypatch):
-    monkeypatch.setattr(sarimax, "MAX_ITERATIONS", 1)
+    monkeypatch.setattr(sarimax_reference, "MAX_ITERATIONS", 1)
     outcome = estimate(
         history_of(prices(arma([0.6], [0.3], 300))),
         SarimaxSettings(engine="reference", order=(2, 1, 2)),
@@ -258,7 +259,7 @@ def test_extend_when_called_then_nothing_is_estimated(history_of, monkeypatch):
     fitted = Sarimax(SarimaxSettings(engine="reference")).fit(
         history_of(prices(changes[:300])), rng=RNG
     )
-    monkeypatch.setattr(sarimax, "estimate", None)  # a fit would call it
+    monkeypatch.setattr(sarimax_reference, "estimate", None)  # a fit would call it
     (outcome,) = fitted.extend(history_of(prices(changes))).forecast((1,))
     refitted = SARIMAX(changes, order=fitted.parameters.order.arma, trend="n").filter(
         fitted.parameters.values
