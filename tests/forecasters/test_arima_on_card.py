@@ -6,19 +6,15 @@ import numpy as np
 import pytest
 from cuda_arma_host import ArmaHost
 from cuda_host import COMPILER
+from forecasters.card_rows import assert_same_rows, rng_at, rows
 
 from pmx_ray.errors import EngineError, SettingsError
-from pmx_ray.folds import FoldSettings, build_folds
-from pmx_ray.forecasters.batch import forecast_folds
+from pmx_ray.folds import FoldSettings
 from pmx_ray.forecasters.protocol import Status
 from pmx_ray.forecasters.registry import ForecasterSpec
 from pmx_ray.kernels.cuda import arma as cuda
 
 FOLDS = FoldSettings(input_size=300, step_size=35, steps=(1, 5, 20), refit_every=3)
-
-
-def rng_at(_fold):
-    return np.random.default_rng(0)
 
 
 @pytest.fixture
@@ -72,18 +68,13 @@ def odd_panel(history_of):
 def test_forecast_folds_when_on_a_card_then_rows_of_the_processor(
     settings, host_as_card, odd_panel
 ):
-    plan = build_folds(odd_panel.sessions, FOLDS)
-    ours, theirs = (
-        forecast_folds(spec(engine=engine, **settings).build(), odd_panel, plan, rng_at)
-        for engine in ("cuda", "fast")
+    assert_same_rows(
+        {"name": "sarimax", **settings},
+        odd_panel,
+        FOLDS,
+        holding={Status.OK, Status.CONSTANT, Status.TOO_SHORT},
+        atol=1e-9,  # the likelihood is flat in places
     )
-    assert {Status.OK, Status.CONSTANT, Status.TOO_SHORT} <= {
-        Status(code) for code in np.unique(theirs.status)
-    }
-    np.testing.assert_array_equal(ours.status, theirs.status)
-    # Coefficients agree to 1e-5 at worst, where the likelihood is flat.
-    for name in ("mean", "variance", "quantiles"):
-        np.testing.assert_allclose(getattr(ours, name), getattr(theirs, name), rtol=1e-5, atol=1e-9)
 
 
 def test_fit_and_extend_when_on_a_card_then_forecasts_of_the_processor(host_as_card, odd_panel):
@@ -100,6 +91,5 @@ def test_forecast_folds_when_no_card_then_an_error_of_the_machine_and_not_a_row(
     monkeypatch, odd_panel
 ):
     monkeypatch.setitem(sys.modules, "cupy", None)
-    plan = build_folds(odd_panel.sessions, FOLDS)
     with pytest.raises(EngineError, match="sarimax: engine cuda is not installed"):
-        forecast_folds(spec(engine="cuda").build(), odd_panel, plan, rng_at)
+        rows({"name": "sarimax", "engine": "cuda"}, odd_panel, FOLDS)

@@ -6,17 +6,13 @@ import sys
 import numpy as np
 import pytest
 from cuda_host import COMPILER, Host
+from forecasters.card_rows import assert_same_rows, rng_at, rows
 
 from pmx_ray.errors import EngineError, SettingsError
-from pmx_ray.folds import FoldSettings, build_folds
-from pmx_ray.forecasters.batch import forecast_folds
+from pmx_ray.folds import FoldSettings
 from pmx_ray.forecasters.protocol import Status
 from pmx_ray.forecasters.registry import ForecasterSpec
 from pmx_ray.kernels.cuda import garch as cuda
-
-
-def rng_at(_fold):
-    return np.random.default_rng(0)
 
 
 @pytest.fixture
@@ -75,18 +71,12 @@ FOLDS = FoldSettings(input_size=400, step_size=35, steps=(1, 5, 20), refit_every
 def test_forecast_folds_when_on_a_card_then_rows_of_the_processor(
     settings, host_as_card, odd_panel
 ):
-    plan = build_folds(odd_panel.sessions, FOLDS)
-    ours, theirs = (
-        forecast_folds(spec(engine=engine, **settings).build(), odd_panel, plan, rng_at)
-        for engine in ("cuda", "fast")
+    assert_same_rows(
+        {"name": "garch", **settings},
+        odd_panel,
+        FOLDS,
+        holding={Status.OK, Status.NOT_CONVERGED, Status.CONSTANT, Status.TOO_SHORT},
     )
-    assert {Status.OK, Status.NOT_CONVERGED, Status.CONSTANT, Status.TOO_SHORT} <= {
-        Status(code) for code in np.unique(theirs.status)
-    }
-    np.testing.assert_array_equal(ours.status, theirs.status)
-    # Estimates agree to 1e-5 of their unit at worst, and a forecast to about as much.
-    for name in ("mean", "variance", "quantiles"):
-        np.testing.assert_allclose(getattr(ours, name), getattr(theirs, name), rtol=1e-5)
 
 
 def test_fit_and_extend_when_on_a_card_then_forecasts_of_the_processor(
@@ -105,6 +95,5 @@ def test_forecast_folds_when_no_card_then_an_error_of_the_machine_and_not_a_row(
     monkeypatch, odd_panel
 ):
     monkeypatch.setitem(sys.modules, "cupy", None)
-    plan = build_folds(odd_panel.sessions, FOLDS)
     with pytest.raises(EngineError, match="garch: engine cuda is not installed"):
-        forecast_folds(spec(engine="cuda").build(), odd_panel, plan, rng_at)
+        rows({"name": "garch", "engine": "cuda"}, odd_panel, FOLDS)
