@@ -4,13 +4,13 @@ import importlib
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, TypeAlias, TypeVar
 
 from pmx_ray.config import Settings, parse, suggestion
 from pmx_ray.errors import SettingsError
+from pmx_ray.forecasters.labels import short
 from pmx_ray.forecasters.protocol import Forecaster
 from pmx_ray.provenance import canonical_json, library_versions, sha256_hex
 
@@ -229,7 +229,7 @@ class ForecasterSpec:
     def label(self) -> str:
         """The name with the parameters that do not follow from the others; unique among specs."""
         settings = self.settings
-        written = [f"{key}={_short(getattr(settings, key))}" for key in self._told(settings)]
+        written = [f"{key}={short(getattr(settings, key))}" for key in self._told(settings)]
         return f"{self.name}({', '.join(written)})" if written else self.name
 
     def _told(self, settings: Settings) -> tuple[str, ...]:
@@ -269,33 +269,3 @@ class ForecasterSpec:
     def build(self) -> Forecaster:
         """Return the forecaster itself."""
         return family(self.name).build(self.settings)
-
-
-def _short(value: object) -> str:
-    """Return a parameter as a label has it: readable, and another for another value."""
-    match value:
-        case ForecasterSpec():
-            return value.label
-        case Settings():
-            return _short_settings(value)
-        case Mapping():
-            return f"({', '.join(f'{key}={_short(item)}' for key, item in value.items())})"
-        case list() | tuple():
-            flat = all(isinstance(item, str | int | float | None) for item in value)
-            return ("-" if flat else "+").join(_short(item) for item in value)
-        case Enum():
-            return str(value.value)
-        case _:
-            return str(value)
-
-
-def _short_settings(value: Settings) -> str:
-    """Return settings inside settings as ``kind(parameter=value)``, less what is the default."""
-    fields = type(value).model_fields
-    changed = [
-        f"{key}={_short(getattr(value, key))}"
-        for key, field in fields.items()
-        if key != "kind" and getattr(value, key) != field.get_default(call_default_factory=True)
-    ]
-    kind = str(getattr(value, "kind", ""))
-    return f"{kind}({', '.join(changed)})" if changed or not kind else kind
