@@ -20,6 +20,13 @@ from pmx_ray._typing import BoolArray, FloatArray
 LEAST_LOSS = 1e-12
 """Smallest mean loss relative to the other members': a perfect member takes all but nothing."""
 
+LEAST_KNOWN = 0.5
+"""Share of the losses that any member has below which a member is left out, with weight 0.
+
+Members are compared where all of them have a loss: one that hardly ever forecasts would leave
+nothing to compare the others on.
+"""
+
 
 def equal_weights(n_members: int) -> FloatArray:
     """Return weights of 1 / S, shape (S,)."""
@@ -29,8 +36,9 @@ def equal_weights(n_members: int) -> FloatArray:
 def inverse_loss_weights(losses: FloatArray, *, min_losses: int) -> FloatArray:
     """Return weights in inverse proportion to the members' mean losses, shape (S,).
 
-    Members are compared where all of them have a loss. A series counts in units of its own mean
-    loss, so that a ticker that moves more does not outvote the others.
+    Members are compared where all of them have a loss, but for those that have too few to take
+    part (``LEAST_KNOWN``) and weigh 0. A series counts in units of its own mean loss, so that a
+    ticker that moves more does not outvote the others.
 
     Parameters
     ----------
@@ -54,7 +62,10 @@ def inverse_loss_weights(losses: FloatArray, *, min_losses: int) -> FloatArray:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RelativeLosses:
-    """Mean loss of each member in units of the mean over members, (S,), of so many folds."""
+    """Mean loss of each member in units of the mean over members, (S,), of so many folds.
+
+    Infinite of a member that is left out.
+    """
 
     mean: FloatArray
     n_folds: float
@@ -74,20 +85,32 @@ def relative_losses(
     min_losses : int
         Fewest folds, in Kish's effective number.
     """
+    taking_part = _taking_part(losses)
+    mean = np.full(losses.shape[2], np.inf)
+    losses = losses[:, :, taking_part]
     common: BoolArray = np.logical_not(np.isnan(losses).any(axis=2))  # (K, N)
     counts = relevance * common.any(axis=1)
-    if _effective_number(counts) < min_losses:
+    if not taking_part.any() or _effective_number(counts) < min_losses:
         return None
     weight = common * relevance[:, None]
     by_series = np.einsum("kn,kns->ns", weight, np.where(common[..., None], losses, 0.0))
     scale = by_series.mean(axis=1)
     told = scale > 0
     if not told.any():
-        return RelativeLosses(np.ones(losses.shape[2]), float(counts.sum()))
+        mean[taking_part] = 1.0
+        return RelativeLosses(mean, float(counts.sum()))
     heaviness = weight.sum(axis=0)[told]  # a series with few losses says little
     relative = by_series[told] / scale[told, None]
-    mean = np.einsum("n,ns->s", heaviness, relative) / heaviness.sum()
+    mean[taking_part] = np.einsum("n,ns->s", heaviness, relative) / heaviness.sum()
     return RelativeLosses(mean, float(counts.sum()))
+
+
+def _taking_part(losses: FloatArray) -> BoolArray:
+    """Return which members have enough losses to be compared, (S,)."""
+    known = np.logical_not(np.isnan(losses))
+    n_losses = known.sum(axis=(0, 1))
+    enough: BoolArray = (n_losses > 0) & (n_losses >= LEAST_KNOWN * known.any(axis=2).sum())
+    return enough
 
 
 def _effective_number(counts: FloatArray) -> float:
@@ -109,7 +132,7 @@ class Evidence:
     shrinkage : float
         Share of the weights that goes to ``anchor``, in [0, 1]; see ``walk_shrinkage``.
     anchor : ndarray of shape (S,)
-        Weights to shrink to.
+        Weights to shrink to; what members have of it that are left out is shared by the others.
     """
 
     age: FloatArray
@@ -143,8 +166,12 @@ def adaptive_weights(losses: FloatArray, evidence: Evidence, *, min_losses: int)
     if relative is None:
         return equal_weights(losses.shape[2])
     lead = np.exp(-relative.n_folds * (relative.mean - relative.mean.min()))
-    told = lead / lead.sum()
-    mixed: FloatArray = (1.0 - evidence.shrinkage) * told + evidence.shrinkage * evidence.anchor
+    told: FloatArray = lead / lead.sum()
+    anchor = np.where(np.isfinite(relative.mean), evidence.anchor, 0.0)
+    if anchor.sum() <= 0.0:  # all of it was on members that are left out
+        return told
+    anchor = anchor / anchor.sum()
+    mixed: FloatArray = (1.0 - evidence.shrinkage) * told + evidence.shrinkage * anchor
     return mixed
 
 

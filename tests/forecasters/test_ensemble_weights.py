@@ -43,6 +43,40 @@ def test_inverse_loss_when_one_ticker_moves_more_then_it_does_not_outvote() -> N
     assert inverse_loss_weights(np.hstack([calm, wild]), min_losses=2) == pytest.approx([0.5, 0.5])
 
 
+@pytest.mark.parametrize("n_known", [0, 1])
+def test_weights_when_a_member_hardly_forecasts_then_it_has_none_and_the_others_learn(
+    n_known: int,
+) -> None:
+    absent = losses_of([1, 3, np.nan], [1, 3, np.nan], [1, 3, np.nan])
+    absent[:n_known, :, 2] = 1.0
+    assert inverse_loss_weights(absent, min_losses=2) == pytest.approx([0.75, 0.25, 0.0])
+    # Relative losses 0.5 and 1.5 over three folds; then half to the anchor of those that are left.
+    first = 1 / (1 + np.exp(-3))
+    for share, anchor in ((0.0, [0.0, 1.0, 0.0]), (0.5, [0.0, 0.1, 0.9])):
+        told = evidence([0] * 3, shrinkage=share, anchor=anchor)
+        found = adaptive_weights(absent, told, min_losses=2)
+        expected = [(1 - share) * first, (1 - share) * (1 - first) + share, 0.0]
+        assert found == pytest.approx(expected)
+    told = evidence([0] * 3, shrinkage=0.5, anchor=[0.0, 0.0, 1.0])
+    found = adaptive_weights(absent, told, min_losses=2)
+    assert found == pytest.approx([first, 1 - first, 0.0])
+
+
+def test_weights_when_half_of_the_losses_are_known_then_the_member_is_compared() -> None:
+    losses = losses_of([1, 3], [1, np.nan], [1, 3], [1, np.nan])
+    assert inverse_loss_weights(losses, min_losses=2) == pytest.approx([0.75, 0.25])
+
+
+def test_weights_when_every_member_hardly_forecasts_then_equal() -> None:
+    losses = np.full((9, 1, 3), np.nan)
+    for member in range(3):
+        losses[3 * member : 3 * member + 3, 0, member] = 1.0 + member
+    even = pytest.approx([1 / 3] * 3)
+    assert inverse_loss_weights(losses, min_losses=1) == even
+    told = evidence([0] * 9, shrinkage=0.5, anchor=[1, 0, 0])
+    assert adaptive_weights(losses, told, min_losses=1) == even
+
+
 @pytest.mark.parametrize(
     "losses",
     [
