@@ -151,6 +151,20 @@ def test_rewards_when_the_last_sessions_are_noise_then_the_earlier_stand() -> No
     assert before.gains[400 - first :].tobytes() != after.gains[400 - first :].tobytes()
 
 
+# proves M3
+def test_rewards_when_a_change_is_alarmed_among_scored_sessions_then_later_fits_alone_know() -> None:
+    settings = SMALL.model_copy(update={"look_backs": ("since_change",)})
+    returns, flat = waves(2)[:, 1:], np.zeros(500)  # fits end at 249, 309, 369, ...
+    calm, changed = (
+        train(returns, Changes(np.array(at), np.array(at), flat, flat, flat > 1.0, ()), settings)
+        for at in (np.zeros(0, np.int64), np.array([330]))
+    )
+    first = 499 // 2
+    scored = slice(309 - first, 369 - first)  # the alarm lies among these
+    assert changed.gains[scored].tobytes() == calm.gains[scored].tobytes()
+    assert changed.gains[scored.stop :].tobytes() != calm.gains[scored.stop :].tobytes()
+
+
 def test_rewards_when_the_state_changes_then_each_return_has_that_of_the_session_before() -> None:
     series = noise(1, 501)
     series[:, 300:] *= 4.0
