@@ -136,6 +136,23 @@ def test_fit_when_prices_walk_then_adaptive_leans_to_the_walk(history_of) -> Non
     assert crps == pytest.approx([1 / 3] * 3, abs=0.05)
 
 
+def test_fit_when_the_best_member_switches_at_a_change_then_what_was_before_is_forgotten(
+    history_of,
+) -> None:
+    returns = np.random.default_rng(0).normal(0.01, 0.01, 900)
+    returns[820:] = 0.3 * (returns[820:] - 0.02)  # the drift turns, and prices calm down
+    members = [{"name": "random_walk"}, {"name": "drift"}]
+    # A level of nearly 1 rejects the walk, so that nothing is shrunk.
+    spec = ensemble(*members, loss="squared_error", steps=[1], variance_ratio_level=0.99)
+    weights = []
+    for stop in (820, 900):
+        history = history_of(20.0 * np.exp(returns[:stop].cumsum()))
+        weights.append(spec.build().fit(history, rng=np.random.default_rng(0)).weights[0])
+    # Two fifths of the last losses speak for the walk, and outweigh the older ones.
+    assert weights[0][0] < 0.01
+    assert weights[1][0] > 0.5
+
+
 def test_density_when_volatility_jumps_then_above_that_of_calm() -> None:
     shocks = np.random.default_rng(0).normal(0, 0.01, (3, 600))
     calm = np.exp(shocks.cumsum(axis=1))
