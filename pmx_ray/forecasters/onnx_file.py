@@ -5,6 +5,7 @@ though, which the hash does not cover; such a file is refused.
 """
 
 import hashlib
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,9 @@ SHIPPED = "pmx:"
 """Start of the path of a network that comes with the package."""
 
 NETWORKS = Path(__file__).parent / "networks"
+
+MAX_BYTES = 2**31 - 1
+"""Largest file; no protobuf message may be larger."""
 
 
 def read_network(path: str, *, sha256: str) -> bytes:
@@ -31,12 +35,14 @@ def read_network(path: str, *, sha256: str) -> bytes:
     Raises
     ------
     SettingsError
-        If there is no such file, its hash is another, it is no ONNX file, or it keeps weights in
-        other files.
+        If there is no such file, it is no regular one or above 2 GiB, its hash is another, it is
+        no ONNX file, or it keeps weights in other files.
     """
     shipped = path.startswith(SHIPPED)
     place = NETWORKS / path.removeprefix(SHIPPED) if shipped else Path(path)
     try:
+        about = place.stat()
+        _check_plain(about.st_mode, about.st_size, path)  # first: to open a pipe would wait
         content = place.read_bytes()
     except OSError as error:
         why = error.strerror or type(error).__name__
@@ -56,6 +62,15 @@ def read_network(path: str, *, sha256: str) -> bytes:
             "as one file, e.g. torch.onnx.export(..., external_data=False)"
         )
     return content
+
+
+def _check_plain(mode: int, size: int, path: str) -> None:
+    if not stat.S_ISREG(mode):
+        raise SettingsError(f"onnx: path {path!r} is no regular file; give an .onnx file")
+    if size > MAX_BYTES:
+        raise SettingsError(
+            f"onnx: {path} has {size} bytes; the limit is {MAX_BYTES}; give a smaller network"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +97,16 @@ MESSAGES = {
 EXTERNAL_DATA, DATA_LOCATION = 13, 14
 """Fields of a tensor that say where its values lie if not in the file."""
 
+IN_THE_FILE = 0
+"""The only data location that is not refused."""
+
+MAX_KEY = 2**32 - 1
+"""Largest key, a field's number with its type. Some readers drop the bits above it, and so see
+another field than is read here: a larger one makes the file a broken one."""
+
+NUMBER_BYTES, KEY_BYTES, SIZE_BYTES = 10, 5, 5
+"""Most bytes of a number, a key and a length."""
+
 MAX_DEPTH = 64
 """Messages within messages beyond which a file is called broken."""
 
@@ -100,14 +125,13 @@ def _external(message: memoryview, kind: str, depth: int) -> bool:
     children = MESSAGES[kind].children
     for number, value in _fields(message):
         if kind == "tensor":
-            if number == EXTERNAL_DATA or (number == DATA_LOCATION and value == 1):
+            if number == EXTERNAL_DATA or (number == DATA_LOCATION and value != IN_THE_FILE):
                 return True
-        elif (
-            number in children
-            and isinstance(value, memoryview)
-            and _external(value, children[number], depth + 1)
-        ):
-            return True
+        elif number in children:
+            if not isinstance(value, memoryview):
+                raise ValueError("a number where a message must be")
+            if _external(value, children[number], depth + 1):
+                return True
     return False
 
 
@@ -115,27 +139,33 @@ def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
     """Yield number and value of each field: a number, or the bytes of what has a length."""
     at = 0
     while at < len(message):
-        key, at = _varint(message, at)
-        number, wire = key >> 3, key & 7
+        (number, wire), at = _key(message, at)
         if wire == 0:
-            value, at = _varint(message, at)
+            value, at = _varint(message, at, NUMBER_BYTES)
             yield number, value
             continue
-        size, at = _varint(message, at) if wire == 2 else ({1: 8, 5: 4}[wire], at)
+        size, at = _varint(message, at, SIZE_BYTES) if wire == 2 else ({1: 8, 5: 4}[wire], at)
         if at + size > len(message):
             raise ValueError("cut short")
         yield number, message[at : at + size]
         at += size
 
 
-def _varint(message: memoryview, at: int) -> tuple[int, int]:
-    """Return a number of protobuf's variable length, and where it ends."""
-    value = shift = 0
-    while True:
-        byte = message[at]
-        value |= (byte & 0x7F) << shift
-        at, shift = at + 1, shift + 7
+def _key(message: memoryview, at: int) -> tuple[tuple[int, int], int]:
+    """Return number and type of the field that starts here, and where its value does."""
+    key, at = _varint(message, at, KEY_BYTES)
+    number, wire = key >> 3, key & 7
+    if number == 0 or key > MAX_KEY:
+        raise ValueError("no field has this number")
+    return (number, wire), at
+
+
+def _varint(message: memoryview, at: int, most: int) -> tuple[int, int]:
+    """Return a number of protobuf's variable length, at most ``most`` bytes, and where it ends."""
+    value = 0
+    for n in range(most):
+        byte = message[at + n]
+        value |= (byte & 0x7F) << 7 * n
         if not byte & 0x80:
-            return value, at
-        if shift > 63:
-            raise ValueError("a number is too long")
+            return value, at + n + 1
+    raise ValueError("a number is too long")

@@ -6,6 +6,7 @@ which others were asked for beside it.
 """
 
 import hashlib
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -27,6 +28,9 @@ PROVIDERS: Mapping[Device, tuple[str, Mapping[str, str]]] = {
     "gpu": ("CUDAExecutionProvider", {"cudnn_conv_algo_search": "DEFAULT", "use_tf32": "0"}),
 }
 """Where each device computes, with what keeps its bits from depending on a search or on TF32."""
+
+OUTSIDE = "session.model_external_initializers_file_folder_path"
+"""ONNX Runtime's option for the folder of weights outside the file."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -186,8 +190,12 @@ def _session(runtime: ModuleType, content: bytes, provider: tuple[str, dict[str,
     options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_BASIC
     options.use_deterministic_compute = True
     options.log_severity_level = 4
+    options.add_session_config_entry("session.load_model_format", "ONNX")
     try:
-        return runtime.InferenceSession(content, options, providers=[provider])
+        # ``read_network`` refuses weights in other files; here the runtime would find none.
+        with tempfile.TemporaryDirectory() as empty:
+            options.add_session_config_entry(OUTSIDE, empty)
+            return runtime.InferenceSession(content, options, providers=[provider])
     except Exception as error:  # noqa: BLE001 - the runtime's errors have no common class
         why = " ".join(str(error).split())[:200]
         raise SettingsError(f"onnx: ONNX Runtime cannot open the network: {why}") from None

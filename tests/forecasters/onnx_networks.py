@@ -58,6 +58,36 @@ def model(
     return made
 
 
+def linear(
+    *,
+    n_steps: int = 5,
+    outputs: tuple[str, ...] = ("mean",),
+    size: int = 8,
+    batch: object = "batch",
+) -> tuple[onnx.ModelProto, dict[str, np.ndarray]]:
+    """Return a network whose outputs are products of the window: random weights, known here."""
+    shapes = {
+        "mean": [batch, n_steps],
+        "variance": [batch, n_steps],
+        "quantiles": [batch, 5, n_steps],
+    }
+    rng = np.random.default_rng(1)
+    weights = {"w_mean": rng.normal(0, 0.1, (size, n_steps)).astype(np.float32)}
+    nodes = [helper.make_node("MatMul", ["returns", "w_mean"], ["mean"])]
+    if "variance" in outputs:
+        weights["square"] = np.full((size, n_steps), 0.25, np.float32)
+        nodes.append(helper.make_node("Mul", ["returns", "returns"], ["squares"]))
+        nodes.append(helper.make_node("MatMul", ["squares", "square"], ["variance"]))
+    if "quantiles" in outputs:
+        levels = np.array([-2, -0.5, 0.1, 1.0, 1.5], np.float32)
+        weights["levels"] = np.tile(levels[:, None], (1, n_steps))[None]
+        weights["middle"] = np.array([1], np.int64)
+        nodes.append(helper.make_node("Unsqueeze", ["mean", "middle"], ["wide"]))
+        nodes.append(helper.make_node("Add", ["wide", "levels"], ["quantiles"]))
+    shown = {name: shapes[name] for name in outputs}
+    return model(nodes, weights, outputs=shown, input_size=size, batch=batch), weights
+
+
 def saved(made: onnx.ModelProto, path: Path) -> dict[str, object]:
     """Write the network and return the settings that name it."""
     content = made.SerializeToString(deterministic=True)

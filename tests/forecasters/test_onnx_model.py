@@ -1,12 +1,11 @@
 import hashlib
 import sys
-from pathlib import Path
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from forecasters.onnx_networks import ewma, ewma_weights, model, saved
+from forecasters.onnx_networks import ewma, ewma_weights, linear, model, saved
 from onnx import helper, numpy_helper
 
 from pmx_ray.data.calendar import calendar_sessions
@@ -15,7 +14,7 @@ from pmx_ray.errors import EngineError, SettingsError
 from pmx_ray.folds import FoldSettings, build_folds
 from pmx_ray.forecasters import onnx_network
 from pmx_ray.forecasters.batch import forecast_folds
-from pmx_ray.forecasters.onnx_file import NETWORKS, read_network
+from pmx_ray.forecasters.onnx_file import NETWORKS
 from pmx_ray.forecasters.protocol import Failure, Forecast, Status
 from pmx_ray.forecasters.registry import ForecasterSpec
 from pmx_ray.leaks.conformance import check
@@ -27,30 +26,6 @@ CLOSE = 30.0 * np.exp(RETURNS.cumsum(axis=1))
 
 def rng_at(fold: int) -> np.random.Generator:
     return np.random.default_rng(fold)
-
-
-def linear(*, n_steps: int = 5, outputs: tuple[str, ...] = ("mean",), size: int = 8, batch="batch"):
-    """Return a network whose outputs are products of the window: random weights, known here."""
-    shapes = {
-        "mean": [batch, n_steps],
-        "variance": [batch, n_steps],
-        "quantiles": [batch, 5, n_steps],
-    }
-    rng = np.random.default_rng(1)
-    weights = {"w_mean": rng.normal(0, 0.1, (size, n_steps)).astype(np.float32)}
-    nodes = [helper.make_node("MatMul", ["returns", "w_mean"], ["mean"])]
-    if "variance" in outputs:
-        weights["square"] = np.full((size, n_steps), 0.25, np.float32)
-        nodes.append(helper.make_node("Mul", ["returns", "returns"], ["squares"]))
-        nodes.append(helper.make_node("MatMul", ["squares", "square"], ["variance"]))
-    if "quantiles" in outputs:
-        levels = np.array([-2, -0.5, 0.1, 1.0, 1.5], np.float32)
-        weights["levels"] = np.tile(levels[:, None], (1, n_steps))[None]
-        weights["middle"] = np.array([1], np.int64)
-        nodes.append(helper.make_node("Unsqueeze", ["mean", "middle"], ["wide"]))
-        nodes.append(helper.make_node("Add", ["wide", "levels"], ["quantiles"]))
-    shown = {name: shapes[name] for name in outputs}
-    return model(nodes, weights, outputs=shown, input_size=size, batch=batch), weights
 
 
 def spec_of(written: dict[str, object], **settings: object) -> ForecasterSpec:
@@ -239,44 +214,6 @@ def test_build_when_the_file_is_no_network_then_refused(tmp_path) -> None:
         digest = hashlib.sha256(content).hexdigest()
         with pytest.raises(SettingsError, match=r"no ONNX file|cannot open the network"):
             spec_of({"name": "onnx", "path": str(tmp_path / "net.onnx"), "sha256": digest}).build()
-
-
-def outside(tensor: onnx.TensorProto) -> onnx.TensorProto:
-    """Return the tensor with its values said to lie in another file."""
-    onnx.external_data_helper.set_external_data(tensor, location="/etc/hostname")
-    tensor.ClearField("raw_data")
-    return tensor
-
-
-def hidden_in_an_initializer() -> onnx.ModelProto:
-    made, _ = linear()
-    outside(made.graph.initializer[0])
-    return made
-
-
-def hidden_in_a_constant() -> onnx.ModelProto:
-    made, weights = linear()
-    tensor = outside(numpy_helper.from_array(weights["w_mean"], "w"))
-    made.graph.node.append(helper.make_node("Constant", [], ["c"], value=tensor))
-    return made
-
-
-def hidden_in_a_branch() -> onnx.ModelProto:
-    made, inner = linear()[0], hidden_in_an_initializer().graph
-    branch = helper.make_node("If", ["flag"], ["x"], then_branch=inner, else_branch=inner)
-    made.graph.node.append(branch)
-    return made
-
-
-@pytest.mark.parametrize(
-    "hide", [hidden_in_an_initializer, hidden_in_a_constant, hidden_in_a_branch]
-)
-def test_read_when_weights_lie_in_other_files_then_refused(hide, tmp_path: Path) -> None:
-    content = hide().SerializeToString()
-    (tmp_path / "net.onnx").write_bytes(content)
-    digest = hashlib.sha256(content).hexdigest()
-    with pytest.raises(SettingsError, match="keeps weights in other files"):
-        read_network(str(tmp_path / "net.onnx"), sha256=digest)
 
 
 def test_spec_when_device_is_gpu_then_blocks_need_one_and_a_missing_card_is_said(
