@@ -80,15 +80,28 @@ def calendar_sessions(name: str) -> DateArray:
     SettingsError
         If no calendar has that name.
     """
-    _register_target()
-    known = xc.get_calendar_names(include_aliases=True)
-    if name not in known:
-        raise SettingsError(f"calendar '{name}' is unknown{suggestion(name, known)}")
-    bounds = xc.get_calendar(name, start="2010-01-04", end="2010-12-31")
-    first = max(FIRST_DAY, bounds.bound_min() or FIRST_DAY)
-    last = min(LAST_DAY, bounds.bound_max() or LAST_DAY)
-    days = xc.get_calendar(name, start=first, end=last).sessions
-    return frozen(days.to_numpy(), np.dtype("datetime64[D]"))
+    return frozen(_calendar(name).sessions.to_numpy(), np.dtype("datetime64[D]"))
+
+
+@cache
+def planned_sessions(name: str) -> DateArray:
+    """Return the sessions of ``name`` as its rules alone plan them, shape (P,), P at least T.
+
+    The sessions and, besides, the days on which the exchange was closed by no rule that comes back
+    every year: storms, attacks, mourning. Whoever looked ahead counted those days as sessions, so
+    what is to be known in advance must too. The library does not say which of them were announced
+    long before, such as a jubilee or a lunar new year; all of them count.
+
+    Raises
+    ------
+    SettingsError
+        If no calendar has that name.
+    """
+    calendar, sessions = _calendar(name), calendar_sessions(name)
+    closed = pd.DatetimeIndex(calendar.adhoc_holidays).to_numpy().astype("datetime64[D]")
+    closed = closed[(closed >= sessions[0]) & (closed <= sessions[-1])]
+    planned = np.is_busday(closed, weekmask=calendar.weekmask, holidays=_holidays(calendar))
+    return frozen(np.union1d(sessions, closed[planned]), np.dtype("datetime64[D]"))
 
 
 def sessions_between(name: str, first: np.datetime64, last: np.datetime64) -> DateArray:
@@ -113,6 +126,25 @@ def sessions_after(name: str, session: np.datetime64, n_sessions: int) -> DateAr
             f"calendar '{name}' ends on {days[-1]}; it has no {n_sessions} sessions after {session}"
         )
     return found
+
+
+def _calendar(name: str) -> xc.ExchangeCalendar:
+    """Return the calendar over its days between 1970 and 2050."""
+    _register_target()
+    known = xc.get_calendar_names(include_aliases=True)
+    if name not in known:
+        raise SettingsError(f"calendar '{name}' is unknown{suggestion(name, known)}")
+    bounds = xc.get_calendar(name, start="2010-01-04", end="2010-12-31")
+    first = max(FIRST_DAY, bounds.bound_min() or FIRST_DAY)
+    last = min(LAST_DAY, bounds.bound_max() or LAST_DAY)
+    return xc.get_calendar(name, start=first, end=last)
+
+
+def _holidays(calendar: xc.ExchangeCalendar) -> DateArray:
+    """Return the holidays by rules that come back every year; some calendars have no such rule."""
+    rules = calendar.regular_holidays
+    found = pd.DatetimeIndex([]) if rules is None else rules.holidays(FIRST_DAY, LAST_DAY)
+    return frozen(found.to_numpy(), np.dtype("datetime64[D]"))
 
 
 def _register_target() -> None:

@@ -1,4 +1,8 @@
-"""Calendar effects: 0/1 columns that the exchange's calendar fixes in advance."""
+"""Calendar effects: 0/1 columns that the exchange's calendar fixes in advance.
+
+They count the sessions that the calendar's rules plan. An exchange that a storm or an attack closes
+does not announce it: the session before is not one before a holiday.
+"""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -9,7 +13,7 @@ import numpy as np
 from pydantic import Field
 
 from pmx_ray._typing import BoolArray, DateArray, FloatArray, IntArray
-from pmx_ray.data.calendar import calendar_sessions
+from pmx_ray.data.calendar import planned_sessions
 from pmx_ray.data.panel import Panel
 from pmx_ray.errors import DataError
 from pmx_ray.features.column import Feature, FeatureKind
@@ -54,7 +58,10 @@ def monday(calendar: str, sessions: DateArray) -> FloatArray:  # noqa: ARG001 - 
 
 
 def month_end(calendar: str, sessions: DateArray) -> FloatArray:
-    """Return 1 on the last session of a month."""
+    """Return 1 on the last planned session of a month.
+
+    No session of a month is that if the exchange was closed on the planned one.
+    """
     return _is_last_of_month(calendar, sessions).astype(np.float64)
 
 
@@ -65,14 +72,14 @@ def turn_of_month(calendar: str, sessions: DateArray) -> FloatArray:
     ----------
     Lakonishok and Smidt (1988), Review of Financial Studies 1, 403-425.
     """
-    days = calendar_sessions(calendar)
+    days = planned_sessions(calendar)
     before_month = np.searchsorted(days, _month_start(sessions, 0))
     rank = np.searchsorted(days, sessions, side="right") - before_month  # 1 is the first session
     return ((rank <= 3) | _is_last_of_month(calendar, sessions)).astype(np.float64)
 
 
 def session_before_holiday(calendar: str, sessions: DateArray) -> FloatArray:
-    """Return 1 where a weekday passes without a session before the next session comes.
+    """Return 1 where a weekday passes by plan before the next session comes.
 
     On a calendar that trades every day no session is before a holiday.
 
@@ -80,7 +87,7 @@ def session_before_holiday(calendar: str, sessions: DateArray) -> FloatArray:
     ----------
     Ariel (1990), Journal of Finance 45, 1611-1626.
     """
-    days = calendar_sessions(calendar)
+    days = planned_sessions(calendar)
     after = np.searchsorted(days, sessions, side="right")
     if (after == len(days)).any():
         raise DataError(f"calendar '{calendar}' ends on {days[-1]}; the next session is not known")
@@ -100,7 +107,7 @@ def _month_start(sessions: DateArray, months_on: int) -> DateArray:
 
 
 def _is_last_of_month(calendar: str, sessions: DateArray) -> BoolArray:
-    days = calendar_sessions(calendar)
+    days = planned_sessions(calendar)
     upto = np.searchsorted(days, sessions, side="right")
     last: BoolArray = upto == np.searchsorted(days, _month_start(sessions, 1))
     return last

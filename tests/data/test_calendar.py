@@ -2,7 +2,12 @@ import numpy as np
 import pytest
 
 from pmx_ray.data.bundled import BundledSettings, read_bundled
-from pmx_ray.data.calendar import calendar_sessions, sessions_after, sessions_between
+from pmx_ray.data.calendar import (
+    calendar_sessions,
+    planned_sessions,
+    sessions_after,
+    sessions_between,
+)
 from pmx_ray.errors import DataError, SettingsError
 
 
@@ -39,3 +44,22 @@ def test_calendar_when_unknown_then_suggests() -> None:
 def test_sessions_after_when_the_calendar_ends_then_data_error() -> None:
     with pytest.raises(DataError, match="has no 5 sessions after 2050-12-30"):
         sessions_after("TARGET", np.datetime64("2050-12-30"), 5)
+
+
+def test_planned_sessions_when_new_york_then_those_and_the_days_closed_by_no_rule() -> None:
+    planned, held = planned_sessions("XNYS"), calendar_sessions("XNYS")
+    assert np.isin(held, planned).all()
+    closed = np.setdiff1d(planned, held)
+    since = closed[closed >= np.datetime64("2000-01-01")]
+    # September 2001; mourning 2004, 2007, 2018 and 2025; Hurricane Sandy 2012.
+    assert [str(day) for day in since] == [
+        "2001-09-11", "2001-09-12", "2001-09-13", "2001-09-14", "2004-06-11", "2007-01-02",
+        "2012-10-29", "2012-10-30", "2018-12-05", "2025-01-09",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["24/7", "XSHG"])
+def test_planned_sessions_when_a_calendar_has_no_rules_then_its_week(name: str) -> None:
+    weekdays = np.is_busday(planned_sessions(name))
+    assert weekdays.all() == (name == "XSHG")
+    assert np.isin(calendar_sessions(name), planned_sessions(name)).all()

@@ -54,6 +54,38 @@ def test_monday_when_a_whole_decade_then_as_the_datetime_module_says():
     np.testing.assert_array_equal(monday("XNYS", days), expected)
 
 
+@pytest.mark.parametrize("eve", ["2001-09-10", "2012-10-26", "2004-06-10", "2018-12-04"])
+def test_session_before_holiday_when_an_unplanned_closure_follows_then_not_known(eve):
+    # proves C3: the attacks of 11 September, Hurricane Sandy, two days of mourning
+    session = np.array([eve], dtype="datetime64[D]")
+    assert session_before_holiday("XNYS", session) == [0.0]
+
+
+def test_session_before_holiday_when_thanksgiving_follows_then_known():
+    days = sessions_between("XNYS", np.datetime64("2012-11-12"), np.datetime64("2012-11-30"))
+    assert days_with(session_before_holiday, sessions=days) == ["11-21"]
+
+
+def test_month_effects_when_the_second_of_january_is_unplanned_free_then_it_counts_by_plan():
+    # 2007-01-02 was closed for the funeral of president Ford: the third was planned as the second.
+    days = sessions_between("XNYS", np.datetime64("2006-12-28"), np.datetime64("2007-01-08"))
+    assert days_with(turn_of_month, sessions=days) == ["12-29", "01-03", "01-04"]
+    assert days_with(month_end, sessions=days) == ["12-29"]
+
+
+def test_effects_when_no_closure_is_near_then_those_of_the_sessions_that_were():
+    # 2013 to 2017 have no unplanned closure, so plan and history agree.
+    days = sessions_between("XNYS", np.datetime64("2013-01-01"), np.datetime64("2017-12-31"))
+    month, gap = days.astype("datetime64[M]"), np.diff(days).astype(int)
+    ends = month[:-1] != month[1:]
+    rank = np.arange(len(days)) - np.searchsorted(month, month)
+    weekday = (days.astype(int) + 3) % 7
+    free = gap > np.where(weekday[:-1] == 4, 3, 1)
+    np.testing.assert_array_equal(month_end("XNYS", days)[:-1], ends)
+    np.testing.assert_array_equal(turn_of_month("XNYS", days)[:-1], ends | (rank[:-1] < 3))
+    np.testing.assert_array_equal(session_before_holiday("XNYS", days)[:-1], free)
+
+
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 19000), st.integers(1, 60), st.integers(0, 59))
 @pytest.mark.parametrize("effect", [monday, month_end, turn_of_month, session_before_holiday])
