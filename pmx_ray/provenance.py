@@ -9,6 +9,15 @@ from importlib.metadata import PackageNotFoundError, version
 ENGINE_VERSION = "1"
 """Bumped when the engine itself changes a forecast or the layout of a block."""
 
+FEATURES_VERSION = "2"
+"""Bumped when a feature's numbers or the layout of its block change."""
+
+FEATURES = "pmx-features"
+"""What stands for ``FEATURES_VERSION`` among the libraries of a forecaster that computes features.
+
+So their numbers are computed again when a feature changes, and nobody else's are.
+"""
+
 
 def canonical_json(value: object) -> bytes:
     """Return the one UTF-8 text of ``value``: sorted keys, no spaces, no NaN.
@@ -48,5 +57,6 @@ def library_version(name: str) -> str:
 
 
 def library_versions(names: Iterable[str]) -> dict[str, str]:
-    """Return the installed version of each distribution in ``names``."""
-    return {name: library_version(name) for name in sorted(names)}
+    """Return the version of each of ``names``: distributions as installed, and ``FEATURES``."""
+    own = {FEATURES: FEATURES_VERSION}
+    return {name: own.get(name) or library_version(name) for name in sorted(names)}

@@ -24,10 +24,13 @@ from pmx_ray.features.exogenous import features_of
 from pmx_ray.features.matrix import FeatureMatrix, feature_matrix
 from pmx_ray.features.spec import FeatureSpec
 from pmx_ray.lake import BlockStore, Receipt, load_receipts, read_block, write_block
-from pmx_ray.provenance import ENGINE_VERSION, canonical_json, library_versions, sha256_hex
-
-FEATURES_VERSION = "1"
-"""Bumped when a feature's numbers or the layout of its block change."""
+from pmx_ray.provenance import (
+    ENGINE_VERSION,
+    FEATURES_VERSION,
+    canonical_json,
+    library_versions,
+    sha256_hex,
+)
 
 COLUMNS_KEY = b"pmx_features"
 """Metadata of a block: its columns with their publication lags and warm-ups, the spec, the panel.

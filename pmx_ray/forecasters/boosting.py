@@ -44,6 +44,7 @@ from pmx_ray.forecasters.protocol import (
     unusable,
 )
 from pmx_ray.forecasters.registry import register
+from pmx_ray.provenance import FEATURES
 
 MIN_RETURNS = 20
 """Fewest log returns of a ticker that takes part."""
@@ -231,7 +232,7 @@ class Boosting:
     settings=BoostingSettings,
     version="1",
     summary="gradient-boosted trees on features, pooled, quantiles by the quantile loss",
-    libraries=("exchange-calendars", "numpy", "pandas", "scikit-learn"),
+    libraries=("exchange-calendars", "numpy", "pandas", FEATURES, "scikit-learn"),
     fit_s=lambda settings: 0.03 + 1e-3 * settings.n_trees,
     extend_s=1e-3,
     search={

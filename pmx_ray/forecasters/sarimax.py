@@ -10,11 +10,13 @@ from pmx_ray.forecasters.protocol import Forecaster
 from pmx_ray.forecasters.registry import Device, register
 from pmx_ray.forecasters.sarimax_reference import Sarimax
 from pmx_ray.forecasters.sarimax_settings import SarimaxSettings
+from pmx_ray.provenance import FEATURES
 
 
 def _libraries(settings: SarimaxSettings) -> tuple[str, ...]:
     if settings.engine == "reference":
-        return ("exchange-calendars", "numpy", "pandas", "pmdarima", "scipy", "statsmodels")
+        engine = ("exchange-calendars", "numpy", "pandas", "pmdarima", "scipy", "statsmodels")
+        return (*engine, FEATURES) if settings.exog else engine
     asked = settings.order == "auto" and settings.d == "auto" and settings.unit_root_test == "adf"
     kernel = "cupy-cuda12x" if settings.engine == "cuda" else "numba"
     return (kernel, "numpy", "scipy", *(("pmdarima", "statsmodels") if asked else ()))

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from moto.server import ThreadedMotoServer
 
+from pmx_ray import provenance
 from pmx_ray.data.calendar import calendar_sessions
 from pmx_ray.data.panel import Panel
 from pmx_ray.errors import SettingsError
@@ -23,6 +24,7 @@ from pmx_ray.features.matrix import FeatureMatrix, feature_matrix
 from pmx_ray.features.moments import RollingMoment
 from pmx_ray.features.returns import ReturnLag
 from pmx_ray.features.store import COLUMNS_KEY, features_id, stored_features
+from pmx_ray.forecasters.registry import ForecasterSpec
 from pmx_ray.lake import BlockStore, known_blocks, open_store
 from pmx_ray.lake.blocks import block_key, receipt_key
 
@@ -145,6 +147,27 @@ def test_id_when_a_version_moves_then_another(monkeypatch, version):
     before = features_id(PANEL.sha256, SPECS[1])
     monkeypatch.setattr(module, version, "next")
     assert features_id(PANEL.sha256, SPECS[1]) != before
+
+
+@pytest.mark.parametrize(
+    ("raw", "computes_features"),
+    [
+        ({"name": "boosting"}, True),
+        ({"name": "sarimax", "engine": "reference", "exog": ["monday"]}, True),
+        ({"name": "ensemble", "members": [{"name": "drift"}, {"name": "boosting"}]}, True),
+        ({"name": "sarimax", "engine": "reference"}, False),
+        ({"name": "sarimax"}, False),
+        ({"name": "garch"}, False),
+    ],
+)
+def test_libraries_when_features_move_then_those_of_who_computes_them(
+    monkeypatch, raw, computes_features
+):
+    before = ForecasterSpec.parse(raw)
+    seen = before.libraries
+    monkeypatch.setattr(provenance, "FEATURES_VERSION", "next")
+    assert (ForecasterSpec.parse(raw).libraries != seen) == computes_features
+    assert ForecasterSpec.parse(raw).id == before.id
 
 
 def test_block_when_opened_by_any_reader_then_it_says_when_values_were_out(folder):
