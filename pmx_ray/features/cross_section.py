@@ -17,8 +17,8 @@ Factor: TypeAlias = Literal["market_return", "abnormal_return", "first_component
 FactorOf: TypeAlias = Callable[[FloatArray, int], FloatArray]
 """Log returns of shape (N, T) and the window to a factor of that shape."""
 
-AT_ONCE = 256
-"""Sessions whose correlation matrices are taken together; bounds the memory."""
+AT_ONCE = 2**21
+"""Numbers of the windows that are taken together, 16 MB; bounds the memory to some ten times it."""
 
 
 class CrossSection(ObservedKind):
@@ -86,8 +86,9 @@ def abnormal_return(returns: FloatArray, window: int) -> FloatArray:
 def first_component(returns: FloatArray, window: int) -> FloatArray:
     """Return the first component by the ``window`` sessions before, alike for each row, (N, T)."""
     component = np.full(returns.shape[1], np.nan)
-    for start in range(window, returns.shape[1], AT_ONCE):
-        stop = min(start + AT_ONCE, returns.shape[1])
+    n_at_once = max(1, AT_ONCE // (len(returns) * window))
+    for start in range(window, returns.shape[1], n_at_once):
+        stop = min(start + n_at_once, returns.shape[1])
         seen = np.lib.stride_tricks.sliding_window_view(
             returns[:, start - window : stop - 1], window, axis=1
         )
@@ -104,8 +105,7 @@ def _component(before: FloatArray, now: FloatArray) -> FloatArray:
     counts = ~np.isnan(now) & (spread > 0.0)  # a NaN spread is not
     scale = np.where(counts, spread, 1.0)
     scores = np.where(counts[..., None], deviation / scale[..., None], 0.0)
-    _, vectors = np.linalg.eigh(scores @ scores.transpose(0, 2, 1))
-    weights = np.where(counts, vectors[:, :, -1] / scale, 0.0)
+    weights = np.where(counts, _first_left_vector(scores) / scale, 0.0)
     weights *= np.where(weights.sum(axis=1) < 0.0, -1.0, 1.0)[:, None]
     gross = np.abs(weights).sum(axis=1)
     factor = (weights * np.where(counts, now, 0.0)).sum(axis=1)
@@ -113,6 +113,20 @@ def _component(before: FloatArray, now: FloatArray) -> FloatArray:
         counts.sum(axis=1) >= 2, factor / np.maximum(gross, 1e-300), np.nan
     )
     return found
+
+
+def _first_left_vector(scores: FloatArray) -> FloatArray:
+    """Return the first left singular vector of each matrix (S, N, W), of any length: (S, N).
+
+    From the smaller of the two products with the transpose, since their non-zero eigenvalues agree.
+    """
+    across = scores.transpose(0, 2, 1)
+    if scores.shape[1] <= scores.shape[2]:
+        first: FloatArray = np.linalg.eigh(scores @ across)[1][:, :, -1]
+        return first
+    over_time = np.linalg.eigh(across @ scores)[1][:, :, -1:]
+    of_tickers: FloatArray = (scores @ over_time)[:, :, 0]
+    return of_tickers
 
 
 def _market(panel: Panel) -> FloatArray:

@@ -12,6 +12,9 @@ from pmx_ray.errors import DataError
 from pmx_ray.features.column import Feature, ObservedKind
 from pmx_ray.features.windows import session_returns, trailing_mean
 
+SLACK = 1e-6
+"""What a log price may lie outside its range by the rounding of adjusted prices."""
+
 Estimator: TypeAlias = Literal["realized", "parkinson", "garman_klass", "rogers_satchell"]
 
 
@@ -29,7 +32,8 @@ class Volatility(ObservedKind):
     estimators : tuple of str
         ``realized`` is the squared log return from close to close, about zero. ``parkinson`` needs
         high and low, ``garman_klass`` and ``rogers_satchell`` open, high and low: on a panel
-        without them they raise, and where one is missing they are NaN.
+        without them they raise. Where one is missing, or open or close lies outside of low to
+        high, they are NaN.
 
     References
     ----------
@@ -77,7 +81,7 @@ def session_variance(panel: Panel, estimator: Estimator) -> FloatArray:
     """
     if estimator == "realized":
         return session_returns(panel) ** 2
-    high, low = _log(panel, "high", estimator), _log(panel, "low", estimator)
+    high, low = _range(panel, estimator)
     if estimator == "parkinson":
         parkinson: FloatArray = (high - low) ** 2 / (4.0 * np.log(2.0))
         return parkinson
@@ -89,6 +93,17 @@ def session_variance(panel: Panel, estimator: Estimator) -> FloatArray:
     up, down = (high - close) * (high - opening), (low - close) * (low - opening)
     rogers_satchell: FloatArray = up + down
     return rogers_satchell
+
+
+def _range(panel: Panel, estimator: Estimator) -> tuple[FloatArray, FloatArray]:
+    """Return log high and low, NaN where they do not hold open and close, each where known."""
+    high, low = _log(panel, "high", estimator), _log(panel, "low", estimator)
+    wrong = low > high + SLACK
+    for price in (panel.close, panel.open):
+        if price is not None:
+            inside = np.log(np.where(price > 0.0, price, np.nan))
+            wrong |= (inside > high + SLACK) | (inside < low - SLACK)
+    return np.where(wrong, np.nan, high), np.where(wrong, np.nan, low)
 
 
 def _log(panel: Panel, name: Literal["open", "high", "low"], estimator: Estimator) -> FloatArray:

@@ -1,5 +1,7 @@
 """Numbers of each kind against pandas, scipy, hand calculation and the papers' own examples."""
 
+import tracemalloc
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -133,6 +135,27 @@ def test_rogers_satchell_when_the_session_only_trends_then_zero():
 
 
 @pytest.mark.parametrize("estimator", ["parkinson", "garman_klass", "rogers_satchell"])
+@pytest.mark.parametrize(
+    "day",
+    [
+        (100.0, 98.0, 103.0, 101.0),  # open, high, low, close: high and low swapped
+        (100.0, 102.0, 99.0, 102.1),
+        (100.0, 102.0, 99.0, 98.9),
+        (102.1, 102.0, 99.0, 101.0),
+        (98.9, 102.0, 99.0, 101.0),
+        (100.0, 102.0, 99.0, 50.5),  # a close that alone is adjusted for a split
+    ],
+)
+def test_range_variance_when_no_session_can_be_so_then_nan(estimator, day):
+    assert np.isnan(session_variance(prices(*day), estimator)[0, 0])
+
+
+def test_range_variance_when_adjusted_prices_are_rounded_then_known():
+    day = prices(100.0, 102.0, 99.0, np.nextafter(102.0, 103.0))
+    assert session_variance(day, "parkinson")[0, 0] > 0.0
+
+
+@pytest.mark.parametrize("estimator", ["parkinson", "garman_klass", "rogers_satchell"])
 def test_range_variance_when_brownian_then_unbiased(estimator):
     # 4,000 sessions of 1,000 moves: variance 1e-4 each. The discrete range misses the extremes, by
     # about .9 standard deviations of a move at each end, or 6 % of the variance by Parkinson's.
@@ -227,6 +250,28 @@ def test_component_when_many_tickers_then_that_of_the_correlation_matrix():
     weights = vector / before.std(axis=1)
     weights *= np.sign(weights.sum()) / np.abs(weights).sum()
     assert first_component(returns, 80)[3, 80] == pytest.approx(weights @ returns[:, 80], rel=1e-9)
+
+
+def test_component_when_more_tickers_than_sessions_then_that_of_the_correlation_matrix():
+    rng = np.random.default_rng(6)
+    returns = np.outer(rng.uniform(0.5, 1.5, 30), rng.normal(0, 0.01, 13))
+    returns += rng.normal(0, 0.004, (30, 13))
+    for session in (10, 12):
+        before = returns[:, session - 10 : session]
+        weights = np.linalg.eigh(np.corrcoef(before))[1][:, -1] / before.std(axis=1)
+        weights *= np.sign(weights.sum()) / np.abs(weights).sum()
+        ours = first_component(returns, 10)[0, session]
+        assert ours == pytest.approx(weights @ returns[:, session], rel=1e-9)
+
+
+def test_component_when_500_tickers_then_under_200_megabytes():
+    returns = np.random.default_rng(3).normal(0, 0.01, (500, 160))
+    tracemalloc.start()
+    try:
+        first_component(returns, 60)
+        assert tracemalloc.get_traced_memory()[1] < 200e6
+    finally:
+        tracemalloc.stop()
 
 
 def test_component_when_a_ticker_lacks_a_price_then_that_of_the_others():
