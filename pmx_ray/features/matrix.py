@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from pmx_ray._typing import DateArray, FloatArray, frozen
 from pmx_ray.data.calendar import sessions_after
@@ -86,8 +87,9 @@ def feature_matrix(specs: Sequence[FeatureSpec], panel: Panel) -> FeatureMatrix:
     """
     features = features_of(specs)
     values = np.empty((panel.n_tickers, panel.n_sessions, len(features)))
-    for k, known in enumerate(features):
-        values[:, :, k] = known.values(panel, panel.sessions)
+    with threadpool_limits(1):  # sums in one order, whatever the machine
+        for k, known in enumerate(features):
+            values[:, :, k] = known.values(panel, panel.sessions)
     columns = tuple(known.column for known in features)
     return FeatureMatrix(panel.tickers, panel.sessions, columns, plain(values))
 

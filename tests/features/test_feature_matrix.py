@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from pmx_ray.data.calendar import calendar_sessions
 from pmx_ray.data.panel import Panel
 from pmx_ray.errors import DataError, SettingsError
 from pmx_ray.features import exogenous
 from pmx_ray.features.calendar_effects import CalendarEffects
-from pmx_ray.features.column import Column, Feature
+from pmx_ray.features.column import Column, Feature, FeatureKind
 from pmx_ray.features.cross_section import CrossSection
 from pmx_ray.features.matrix import (
     FeatureMatrix,
@@ -193,3 +194,20 @@ def test_audit_when_every_kind_is_probed_then_not_accused(spec):
     plan = build_folds(PANEL.sessions, FoldSettings(input_size=60, step_size=5, steps=(1, 5)))
     stage = FeatureStage(spec.kind, lambda panel: known_at_close((spec,), panel))
     assert audit([stage], PANEL, plan, rng=np.random.default_rng(0)).findings == ()
+
+
+class ThreadCount(FeatureKind):
+    """The most threads that a numerical library has while columns are computed."""
+
+    def features(self):
+        def values(history, sessions):
+            most = max(pool["num_threads"] for pool in threadpool_info())
+            return np.full((history.n_tickers, len(sessions)), float(most))
+
+        return (Feature("threads", 1, "threads", values),)
+
+
+def test_matrix_when_computed_then_by_one_thread():
+    # proves M1: sums are taken in one order on any machine
+    with threadpool_limits(2):
+        assert (feature_matrix((ThreadCount(),), PANEL).values == 1.0).all()
