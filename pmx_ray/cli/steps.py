@@ -25,6 +25,7 @@ from pmx_ray.cli.place import ledger_url
 from pmx_ray.cli.progress import Progress
 from pmx_ray.clock import Clock, utc_now
 from pmx_ray.errors import SettingsError
+from pmx_ray.forecasters.labels import short
 from pmx_ray.forecasters.protocol import Status
 from pmx_ray.forecasters.registry import load_families
 from pmx_ray.governance.trials import trials_of
@@ -339,6 +340,6 @@ def list_forecasters(console: Console, plugins: list[str]) -> None:
     """Print every registered family with its parameters and defaults."""
     table = Table("forecaster", "parameters", "what it does")
     for name, family in load_families(plugins).items():
-        params = family.settings().model_dump(mode="json")
-        table.add_row(name, "\n".join(f"{k}={v}" for k, v in params.items()), family.summary)
+        params = [f"{key}={short(value)}" for key, value in family.settings()]
+        table.add_row(name, "\n".join(params), family.summary)
     console.print(table)

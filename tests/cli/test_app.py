@@ -206,6 +206,8 @@ def test_forecasters_when_listed_then_each_with_its_parameters(pmx: Pmx) -> None
     out = pmx("forecasters", "--plugin", "odd_forecasters")
     for name in ("random_walk", "garch", "sarimax", "samossa", "decay=0.94", "dice"):
         assert name in out
+    assert "return_lag(lags=0-1-2-3)" in out
+    assert "{" not in out
 
 
 def test_root_when_in_a_ray_working_dir_then_outside_of_it(
