@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from pmx_ray._typing import FloatArray
-from pmx_ray.errors import EngineError, SettingsError
+from pmx_ray.errors import EngineError, PmxError, SettingsError
+from pmx_ray.forecasters.onnx_probe import check_rows
 from pmx_ray.forecasters.protocol import QUANTILE_LEVELS
 from pmx_ray.forecasters.registry import Device
 
@@ -101,27 +102,40 @@ class Network:
         n, rows = len(windows), self.batch_rows
         filled = np.zeros((-(-n // rows) * rows, windows.shape[1]), np.float32)
         filled[:n] = windows
+        first = {name: values[:n] for name, values in self.outputs(filled).items()}
+        return Answers(first["mean"], first.get("variance"), first.get("quantiles"))
+
+    def outputs(self, filled: npt.NDArray[np.float32]) -> dict[str, FloatArray]:
+        """Return each output, W rows of it, for the windows (W, input_size) of whole blocks.
+
+        Raises
+        ------
+        SettingsError
+            If an output has another shape than the contract's.
+        """
+        rows = self.batch_rows
         blocks = [
             self._session.run(self._names, {self._input: filled[start : start + rows]})
             for start in range(0, len(filled), rows)
         ]
         parts = (np.concatenate(part).astype(np.float64) for part in zip(*blocks, strict=True))
-        return self._checked(dict(zip(self._names, parts, strict=True)), len(filled), n)
+        found = dict(zip(self._names, parts, strict=True))
+        _check_shapes(found, len(filled))
+        return found
 
-    def _checked(self, found: dict[str, FloatArray], n_filled: int, n: int) -> Answers:
-        n_steps = found["mean"].shape[-1]
-        shapes = {
-            "mean": (n_filled, n_steps),
-            "variance": (n_filled, n_steps),
-            "quantiles": (n_filled, len(QUANTILE_LEVELS), n_steps),
-        }
-        for name, values in found.items():
-            if values.shape != shapes[name]:
-                raise SettingsError(
-                    f"onnx: output '{name}' has shape {values.shape}; it must be {shapes[name]}"
-                )
-        first = {name: values[:n] for name, values in found.items()}
-        return Answers(first["mean"], first.get("variance"), first.get("quantiles"))
+
+def _check_shapes(found: Mapping[str, FloatArray], n_windows: int) -> None:
+    n_steps = found["mean"].shape[-1]
+    shapes = {
+        "mean": (n_windows, n_steps),
+        "variance": (n_windows, n_steps),
+        "quantiles": (n_windows, len(QUANTILE_LEVELS), n_steps),
+    }
+    for name, values in found.items():
+        if values.shape != shapes[name]:
+            raise SettingsError(
+                f"onnx: output '{name}' has shape {values.shape}; it must be {shapes[name]}"
+            )
 
 
 def network(content: bytes, *, device: Device, input_size: int, batch_rows: int) -> Network:
@@ -130,7 +144,7 @@ def network(content: bytes, *, device: Device, input_size: int, batch_rows: int)
     Raises
     ------
     SettingsError
-        If ONNX Runtime cannot open it, or it breaks the contract.
+        If ONNX Runtime cannot open it, or it breaks the contract; see also ``check_rows``.
     EngineError
         If ONNX Runtime is not installed, or the device is ``gpu`` and it sees no card.
     """
@@ -170,7 +184,21 @@ def _opened(
     session = _session(runtime, held.content, (provider, dict(options)))
     if provider not in session.get_providers():  # it falls back without a word
         raise EngineError(f"onnx: {provider} did not start; check its driver, or use device cpu")
-    return Network(session, input_size=input_size, batch_rows=batch_rows)
+    opened = Network(session, input_size=input_size, batch_rows=batch_rows)
+    _probe(opened, input_size)
+    return opened
+
+
+def _probe(opened: Network, input_size: int) -> None:
+    try:
+        check_rows(opened.outputs, rows=opened.batch_rows, input_size=input_size)
+    except PmxError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the runtime's errors have no common class
+        why = " ".join(str(error).split())[:200]
+        raise SettingsError(
+            f"onnx: the network cannot compute a block of {opened.batch_rows} windows: {why}"
+        ) from None
 
 
 def _runtime() -> ModuleType:
