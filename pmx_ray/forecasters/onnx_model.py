@@ -6,7 +6,7 @@ return in units of that scale; it is never trained here. ``docs/own_model.md`` h
 Shapes: F folds, M tickers, C cells (folds times tickers), L returns of a window, H steps.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self
 
@@ -40,6 +40,9 @@ MAX_LOG_RETURN = 5.0
 
 IQR_OF_NORMAL = 1.3489795003921634
 """Distance of the 25 % and 75 % quantiles of a normal distribution, in standard deviations."""
+
+RUNTIMES: Mapping[Device, str] = {"cpu": "onnxruntime", "gpu": "onnxruntime-gpu"}
+"""Distribution that computes on each device."""
 
 
 class OnnxSettings(Settings):
@@ -103,7 +106,7 @@ class FittedOnnx:
     settings=OnnxSettings,
     version="1",
     summary="a trained network of your own, from an ONNX file",
-    libraries=("numpy", "onnxruntime"),
+    libraries=lambda settings: ("numpy", RUNTIMES[settings.device]),
     fit_s=1e-5,
     extend_s=2e-4,
     device=lambda settings: settings.device,

@@ -221,6 +221,7 @@ def test_spec_when_device_is_gpu_then_blocks_need_one_and_a_missing_card_is_said
 ) -> None:
     spec = ForecasterSpec.parse({"name": "onnx", "device": "gpu", "batch_rows": 4096})
     assert spec.device == "gpu"
+    assert set(spec.libraries) == {"numpy", "onnxruntime-gpu"}
     forecaster = spec.build()  # planning needs no card
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         pytest.skip("this machine has a card")
@@ -233,6 +234,10 @@ def test_build_when_the_runtime_is_missing_then_the_extra_is_named(monkeypatch) 
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(EngineError, match=r"pip install pmx-ray\[deep\]"):
         ForecasterSpec.parse({"name": "onnx"}).build()
+
+
+def test_spec_when_device_is_cpu_then_its_runtime_is_a_library() -> None:
+    assert set(ForecasterSpec.parse({"name": "onnx"}).libraries) == {"numpy", "onnxruntime"}
 
 
 def test_forecast_when_called_then_of_the_protocol(history_of) -> None:
