@@ -6,6 +6,7 @@ which others were asked for beside it.
 """
 
 import hashlib
+import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ import numpy.typing as npt
 
 from pmx_ray._typing import FloatArray
 from pmx_ray.errors import EngineError, PmxError, SettingsError
+from pmx_ray.forecasters.batch import MACHINE_ERRORS
 from pmx_ray.forecasters.onnx_probe import check_rows
 from pmx_ray.forecasters.protocol import QUANTILE_LEVELS
 from pmx_ray.forecasters.registry import Device
@@ -32,6 +34,18 @@ PROVIDERS: Mapping[Device, tuple[str, Mapping[str, str]]] = {
 
 OUTSIDE = "session.model_external_initializers_file_folder_path"
 """ONNX Runtime's option for the folder of weights outside the file."""
+
+NO_MEMORY = re.compile(
+    r"bad.?alloc|fail\w* to allocate|alloc\w* fail|out of memory|smaller than requested bytes",
+    re.IGNORECASE,
+)
+"""In the messages of the runtime's arenas, of C++ and of CUDA's libraries."""
+
+NO_DEVICE = re.compile(r"\bcu(da|blas|blaslt|dnn|fft|rand|solver|sparse)\s(failure|error)", re.I)
+"""In the runtime's messages of a call of CUDA or its libraries that failed."""
+
+DEVICE_ERRORS = ("DeviceReset", "EngineError", "EPFail")
+"""Classes of the runtime's errors, by name, that only a device raises."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -98,6 +112,10 @@ class Network:
         ------
         SettingsError
             If an output has another shape than the contract's.
+        MemoryError
+            If the machine or its card has too little memory.
+        EngineError
+            If the card fails.
         """
         n, rows = len(windows), self.batch_rows
         filled = np.zeros((-(-n // rows) * rows, windows.shape[1]), np.float32)
@@ -115,13 +133,39 @@ class Network:
         """
         rows = self.batch_rows
         blocks = [
-            self._session.run(self._names, {self._input: filled[start : start + rows]})
-            for start in range(0, len(filled), rows)
+            self._computed(filled[start : start + rows]) for start in range(0, len(filled), rows)
         ]
         parts = (np.concatenate(part).astype(np.float64) for part in zip(*blocks, strict=True))
         found = dict(zip(self._names, parts, strict=True))
         _check_shapes(found, len(filled))
         return found
+
+    def _computed(self, block: npt.NDArray[np.float32]) -> list[npt.NDArray[Any]]:
+        try:
+            answers: list[npt.NDArray[Any]] = self._session.run(self._names, {self._input: block})
+        except Exception as error:
+            _raise_if_of_machine(error)
+            raise
+        return answers
+
+
+def _raise_if_of_machine(error: Exception) -> None:
+    """Raise what the runtime says of the machine as an error that is never kept as a row.
+
+    Raises
+    ------
+    MemoryError
+        If it could not allocate.
+    EngineError
+        If the card or its libraries failed.
+    """
+    why = " ".join(str(error).split())[-300:]  # a message ends with its cause
+    if NO_MEMORY.search(str(error)):
+        raise MemoryError(f"onnx: too little memory; lower batch_rows: {why}") from error
+    if type(error).__name__ in DEVICE_ERRORS or NO_DEVICE.search(str(error)):
+        raise EngineError(
+            f"onnx: the device failed; check it and its driver, or use device cpu: {why}"
+        ) from error
 
 
 def _check_shapes(found: Mapping[str, FloatArray], n_windows: int) -> None:
@@ -146,11 +190,14 @@ def network(content: bytes, *, device: Device, input_size: int, batch_rows: int)
     SettingsError
         If ONNX Runtime cannot open it, or it breaks the contract; see also ``check_rows``.
     EngineError
-        If ONNX Runtime is not installed, or the device is ``gpu`` and it sees no card.
+        If ONNX Runtime is not installed, the device is ``gpu`` and it sees no card, or there is
+        too little memory for one block.
     """
-    return _opened(
-        hashlib.sha256(content).hexdigest(), _Held(content), device, input_size, batch_rows
-    )
+    key = hashlib.sha256(content).hexdigest()
+    try:
+        return _opened(key, _Held(content), device, input_size, batch_rows)
+    except MemoryError as error:  # no block would fit: end the run rather than try each of them
+        raise EngineError(str(error) or "onnx: too little memory to open the network") from None
 
 
 class _Held:
@@ -192,7 +239,7 @@ def _opened(
 def _probe(opened: Network, input_size: int) -> None:
     try:
         check_rows(opened.outputs, rows=opened.batch_rows, input_size=input_size)
-    except PmxError:
+    except (*MACHINE_ERRORS, PmxError):
         raise
     except Exception as error:  # noqa: BLE001 - the runtime's errors have no common class
         why = " ".join(str(error).split())[:200]
@@ -219,11 +266,12 @@ def _session(runtime: ModuleType, content: bytes, provider: tuple[str, dict[str,
     options.use_deterministic_compute = True
     options.log_severity_level = 4
     options.add_session_config_entry("session.load_model_format", "ONNX")
-    try:
-        # ``read_network`` refuses weights in other files; here the runtime would find none.
-        with tempfile.TemporaryDirectory() as empty:
-            options.add_session_config_entry(OUTSIDE, empty)
+    # ``read_network`` refuses weights in other files; here the runtime would find none.
+    with tempfile.TemporaryDirectory() as empty:
+        options.add_session_config_entry(OUTSIDE, empty)
+        try:
             return runtime.InferenceSession(content, options, providers=[provider])
-    except Exception as error:  # noqa: BLE001 - the runtime's errors have no common class
-        why = " ".join(str(error).split())[:200]
-        raise SettingsError(f"onnx: ONNX Runtime cannot open the network: {why}") from None
+        except Exception as error:  # noqa: BLE001 - the runtime's errors have no common class
+            _raise_if_of_machine(error)
+            why = " ".join(str(error).split())[:200]
+            raise SettingsError(f"onnx: ONNX Runtime cannot open the network: {why}") from None

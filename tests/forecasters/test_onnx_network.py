@@ -5,7 +5,9 @@ import pytest
 from forecasters.onnx_networks import model
 from onnx import helper
 
-from pmx_ray.errors import SettingsError
+from pmx_ray.errors import EngineError, SettingsError
+from pmx_ray.forecasters import onnx_network
+from pmx_ray.forecasters.batch import MACHINE_ERRORS
 from pmx_ray.forecasters.onnx_network import Network, network
 
 LAST = np.eye(1, 8, 7, dtype=np.float32).T
@@ -73,3 +75,58 @@ def test_open_when_the_network_takes_no_block_of_that_size_then_said() -> None:
     nodes = [helper.make_node("Reshape", ["last", "one"], ["mean"])]  # exported for one window
     with pytest.raises(SettingsError, match="cannot compute a block of 16 windows"):
         opened(*nodes, one=np.array([1, 1], np.int64))
+
+
+def allocating() -> tuple[list, dict[str, np.ndarray]]:
+    """Return nodes that need the fourth power of what a last return has above 100, in numbers."""
+    nodes = [
+        helper.make_node("Sub", ["last", "limit"], ["above"]),
+        helper.make_node("Relu", ["above"], ["excess"]),
+        helper.make_node("ReduceMax", ["excess"], ["most"], keepdims=0),
+        helper.make_node("Pow", ["most", "four"], ["wanted"]),
+        helper.make_node("Cast", ["wanted"], ["whole"], to=7),
+        helper.make_node("Max", ["whole", "least"], ["size"]),
+        helper.make_node("Expand", ["one", "size"], ["large"]),
+        helper.make_node("ReduceMax", ["large"], ["unit"], keepdims=0),
+        helper.make_node("Mul", ["last", "unit"], ["mean"]),
+    ]
+    return nodes, {
+        "limit": np.full(1, 100, np.float32),
+        "four": np.array(4, np.float32),
+        "least": np.ones(1, np.int64),
+        "one": np.ones(1, np.float32),
+    }
+
+
+def test_run_when_memory_is_short_then_no_row_is_made_of_it() -> None:
+    nodes, weights = allocating()
+    net = opened(*nodes, **weights)
+    assert net.run(np.ones((1, 8), np.float32)).mean.tolist() == [[1.0]]
+    with pytest.raises(MACHINE_ERRORS, match=r"lower batch_rows: .*Failed to allocate"):
+        net.run(np.full((1, 8), 4000, np.float32))  # 600 TiB
+
+
+def test_open_when_one_block_has_no_memory_then_one_error_says_so() -> None:
+    nodes, weights = allocating()
+    with pytest.raises(EngineError, match=r"lower batch_rows: .*Failed to allocate"):
+        opened(*nodes, **{**weights, "limit": np.full(1, -4000, np.float32)})
+
+
+@pytest.mark.parametrize(
+    ("message", "kind"),
+    [
+        ("std::bad_alloc", MemoryError),
+        ("CUDA failure 2: out of memory ; GPU=0 ; expr=cudaMalloc", MemoryError),
+        ("CUBLAS failure 3: the resource allocation failed ; GPU=0", MemoryError),
+        ("CUDA failure 700: an illegal memory access was encountered ; GPU=0", EngineError),
+        ("CUDNN failure 5000: CUDNN_STATUS_EXECUTION_FAILED ; GPU=0", EngineError),
+    ],
+)
+def test_machine_when_the_runtime_says_so_then_of_the_machine(message: str, kind: type) -> None:
+    with pytest.raises(kind):
+        onnx_network._raise_if_of_machine(RuntimeError(message))
+
+
+def test_machine_when_the_network_is_wrong_then_not_of_the_machine() -> None:
+    wrong = "core/providers/cuda/tensor/reshape.cc: the input tensor cannot be reshaped"
+    onnx_network._raise_if_of_machine(RuntimeError(wrong))  # raises nothing
