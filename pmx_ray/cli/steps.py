@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from pmx_ray.backtest import sweep as folder_of
 from pmx_ray.backtest.blocks import BlockPlan, WorkBlock
@@ -338,7 +338,7 @@ def n_unaccepted_failures(voice: Voice, sweep: Sweep) -> int:
 
 def list_forecasters(console: Console, plugins: list[str]) -> None:
     """Print every registered family with its parameters and defaults."""
-    table = Table("forecaster", "parameters", "what it does")
+    table = Table("forecaster", Column("parameters", overflow="fold"), "what it does")
     for name, family in load_families(plugins).items():
         params = [f"{key}={short(value)}" for key, value in family.settings()]
         table.add_row(name, "\n".join(params), family.summary)

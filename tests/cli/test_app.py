@@ -208,6 +208,7 @@ def test_forecasters_when_listed_then_each_with_its_parameters(pmx: Pmx) -> None
         assert name in out
     assert "return_lag(lags=0-1-2-3)" in out
     assert "{" not in out
+    assert "…" not in out  # nothing is cut off
 
 
 def test_root_when_in_a_ray_working_dir_then_outside_of_it(
