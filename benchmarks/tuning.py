@@ -78,7 +78,16 @@ def measure(n_trials: int | None) -> dict[str, float]:
             loop = WatchedLoop(**{f.name: getattr(plain, f.name) for f in fields(SearchLoop)
                                   if f.init})  # fmt: skip
             started = time.perf_counter()
-            run_search(loop, contest, search.space, gpus=0.0, labels={}, plugins=(), max_attempts=3)
+            run_search(
+                loop,
+                contest,
+                search.space,
+                gpus=0.0,
+                labels={},
+                plugins=(),
+                max_attempts=3,
+                scratch=Path(folder) / "tune",
+            )
             whole_s = time.perf_counter() - started
     window_s = loop.last_end - loop.first_start
     states = [past.state for past in loop.trials.values()]

@@ -4,7 +4,7 @@ import os
 import signal
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -90,6 +90,27 @@ class DeadlyOnce:
             return Fixed(0.001 * self.settings.level)
         os.kill(os.getpid(), signal.SIGKILL)
         raise AssertionError
+
+
+class FickleSettings(Settings):
+    """Whether it fails: never, always, or on every ticker but the first once it is late."""
+
+    fails: Literal["always", "never", "late"] = "always"
+
+
+@register("fickle", settings=FickleSettings, version="1", summary="fails as it is told to")
+class Fickle:
+    scope: ClassVar[Scope] = "ticker"
+
+    def __init__(self, settings: FickleSettings) -> None:
+        self.settings = settings
+
+    def fit(self, history: Panel, *, rng: np.random.Generator) -> Fixed:
+        late = history.sessions[-1] > np.datetime64("2001-06-04")
+        fails = self.settings.fails
+        if fails == "always" or (fails == "late" and late and not history.tickers[0].endswith("0")):
+            raise ZeroDivisionError("planted")
+        return Fixed(1e-4)
 
 
 @register("starved", settings=NoSettings, version="1", summary="needs memory the machine lacks")

@@ -25,6 +25,12 @@ WRITTEN: dict[str, Any] = {
         "tuning_end": "2001-05-31",
     },
     "forecaster": {"name": "samossa", "calibrate": False},
+    "search": {  # every one of them can be fitted on a hundred sessions
+        "rank": {"choices": [1, 2, 3, 5, "donoho"]},
+        "shape_ratio": {"choices": [1, 3]},
+        "ar_order": {"low": 0, "high": 3},
+        "difference": {"choices": [True, False]},
+    },
     "n_trials": 12,
     "n_startup": 4,
     "n_chunks": 9,

@@ -22,7 +22,7 @@ from tune_jobs.study import FIT_S, LABEL, WHY, TuningStudy
 TRIALS = "trials.parquet"
 
 MOST_CHOSEN = 8
-"""Specs of a front that are frozen."""
+"""Specs of a front that are frozen: its two ends, and others evenly between them."""
 
 TRIALS_SCHEMA = pa.schema(
     [
@@ -44,7 +44,7 @@ class Compared:
     """A configuration that the later folds evaluate, with its loss on the tuning folds."""
 
     spec: ForecasterSpec
-    tuning_loss: float
+    tuning_loss: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,8 @@ def chosen(past: Sequence[Past]) -> list[Past]:
     if len(ordered[0].values) == 1:
         return ordered[:1]
     front = [p for p in ordered if not any(_dominates(other, p) for other in ordered)]
-    return front[:MOST_CHOSEN]
+    places = np.linspace(0, len(front) - 1, min(len(front), MOST_CHOSEN)).round().astype(int)
+    return [front[k] for k in places]
 
 
 def _dominates(left: Past, right: Past) -> bool:
@@ -87,9 +88,10 @@ def _dominates(left: Past, right: Past) -> bool:
 
 def freeze(search: Search, study: TuningStudy, contest: Contest) -> Choice:
     """Write ``trials.parquet`` and ``specs.yaml``, and return what was chosen."""
-    past = study.past()
+    past, store = study.past(), FolderStore(search.folder)
+    store.replace(TRIALS, to_parquet(trials_table(study, past)))
     best, default = chosen(past), search.space.default
-    default_loss = contest.whole(default).loss
+    default_loss = _default_loss(search, contest, past)
     tuned = TunedSpecs(
         study=search.study_name,
         tuned_until=search.panel.sessions[-1].item(),
@@ -104,10 +106,19 @@ def freeze(search: Search, study: TuningStudy, contest: Contest) -> Choice:
         engine=ENGINE_VERSION,
         seed=search.settings.seed,
     )
-    store = FolderStore(search.folder)
-    store.replace(TRIALS, to_parquet(trials_table(study, past)))
     store.replace(TUNED, tuned.as_yaml().encode())
     return Choice(tuned, _compared(search, default_loss, past))
+
+
+def _default_loss(search: Search, contest: Contest, past: Sequence[Past]) -> float | None:
+    """Return the default's loss on the tuning folds; None where it fails on too many cells."""
+    if past[0].state is State.COMPLETE and past[0].params == search.space.stored(
+        search.space.default
+    ):
+        return past[0].values[0]
+    score = contest.whole(search.space.default)
+    usable = score.failed_frac <= search.settings.max_failed_frac and np.isfinite(score.loss)
+    return score.loss if usable else None
 
 
 def written(spec: ForecasterSpec) -> dict[str, Any]:
@@ -134,7 +145,9 @@ def trials_table(study: TuningStudy, past: Sequence[Past]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=TRIALS_SCHEMA)
 
 
-def _compared(search: Search, default_loss: float, past: Sequence[Past]) -> tuple[Compared, ...]:
+def _compared(
+    search: Search, default_loss: float | None, past: Sequence[Past]
+) -> tuple[Compared, ...]:
     """Return the default, and complete trials evenly by rank, the best and the worst among them."""
     ordered = best_first(past)
     n = min(search.settings.compared, len(ordered))

@@ -6,16 +6,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from pmx_ray._typing import FloatArray, IntArray, frozen
 from pmx_ray.backtest.blocks import BlockSize, plan_blocks
 from pmx_ray.backtest.cells import collect
-from pmx_ray.backtest.runner import n_failed, run_block
+from pmx_ray.backtest.runner import run_block
 from pmx_ray.backtest.settings import BASELINE
 from pmx_ray.backtest.strategy import TradingRule
 from pmx_ray.data.panel import Panel
 from pmx_ray.errors import DataError
-from pmx_ray.folds import FoldPlan, folds_of, partition
+from pmx_ray.folds import FoldPlan, folds_of
+from pmx_ray.forecasters.protocol import Status
 from pmx_ray.forecasters.registry import ForecasterSpec
 from pmx_ray.kernels.compiling import seconds_compiling
 from tune_jobs.rungs import Run, cut_rungs
@@ -176,18 +178,31 @@ def forecasts(
     return pa.concat_tables([run_block(panel, folds, block) for block in blocks])
 
 
+def _serves(table: pa.Table, steps: tuple[int, ...]) -> bool:
+    """Return whether a frame holds a forecast with an outcome at every step."""
+    fine = pc.and_(pc.equal(table["status"], Status.OK.value), pc.is_finite(table["actual"]))
+    return set(pc.unique(table.filter(fine)["step"]).to_pylist()) == set(steps)
+
+
 def tuning_partition(panel: Panel, settings: TuneSettings) -> tuple[Panel, FoldPlan]:
     """Return the sessions that a search may see, and the tuning folds over them.
+
+    Parameters
+    ----------
+    panel : Panel
+        Sessions after ``folds.tuning_end`` are cut off before folds are laid.
+    settings : TuneSettings
+        The search's.
 
     Raises
     ------
     SettingsError
-        If either partition has no fold.
+        If no fold fits.
     """
-    assert settings.folds.tuning_end is not None  # noqa: S101 - the settings demand it
-    plan = folds_of(panel, settings.folds)  # an alarm knows the sessions up to its own alone
-    tuning, _ = partition(plan, panel.sessions, settings.folds.tuning_end)
-    return panel.window(0, tuning.last_read + 1), tuning
+    last = np.datetime64(str(settings.folds.tuning_end))
+    seen = panel.window(0, int(np.searchsorted(panel.sessions, last, side="right")))
+    plan = folds_of(seen, settings.folds)
+    return seen.window(0, plan.last_read + 1), plan
 
 
 def open_contest(panel: Panel, plan: FoldPlan, settings: TuneSettings) -> Contest:
@@ -208,7 +223,11 @@ def open_contest(panel: Panel, plan: FoldPlan, settings: TuneSettings) -> Contes
         run: forecasts(panel, plan, _BASE, run=run, seed=settings.seed)
         for run in (run for rung in rungs for run in rung)
     }
-    if all(n_failed(table) == table.num_rows for table in base.values()):
+    served = {run for run, table in base.items() if _serves(table, plan.steps)}
+    if not served:
         raise DataError("the random walk has no forecast on any tuning fold; check the prices")
+    # A run of folds without a price to forecast says nothing of any configuration.
+    kept = tuple(tuple(run for run in rung if run in served) for rung in rungs)
+    rungs = tuple(rung for rung in kept if rung)
     rule = settings.evaluation.rule
     return Contest(panel, plan, rungs, base, settings.loss, rule, settings.seed)

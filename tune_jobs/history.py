@@ -105,7 +105,12 @@ def keeps(loss: float, rung: int, *, number: int, past: Sequence[Past], lag: int
     """
     if np.isnan(loss):
         return False
-    seen = [p.rungs[rung] for p in past if p.number <= number - lag and len(p.rungs) > rung]
+    seen = [
+        p.rungs[rung]
+        for p in past
+        # A configuration that fails on many cells may look good on the others.
+        if p.number <= number - lag and len(p.rungs) > rung and p.state is not State.FAIL
+    ]
     ordered = sorted([*seen, loss])
     return loss <= ordered[max(len(ordered) // reduction, 1) - 1] or len(ordered) < reduction
 

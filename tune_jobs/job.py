@@ -14,7 +14,7 @@ from pmx_ray.backtest.report_types import json_bytes
 from pmx_ray.clock import Clock
 from pmx_ray.data.panel import Panel
 from pmx_ray.data.sources import load_panel
-from pmx_ray.folds import FoldPlan, as_json
+from pmx_ray.folds import FoldPlan, as_json, folds_of, partition
 from pmx_ray.forecasters.search_space import SearchSpace
 from pmx_ray.lake import FolderStore
 from pmx_ray.ledger import Ledger
@@ -104,10 +104,19 @@ def prepare(
     SettingsError, DataError
         If the settings, the data or the folds cannot be used.
     """
-    whole, quality = load_panel(
-        settings.panel, clock=clock, threshold=settings.data_quality_threshold, base_dir=base_dir
+    assert settings.folds.tuning_end is not None  # noqa: S101 - the settings demand it
+    load = partial(
+        load_panel,
+        settings.panel,
+        clock=clock,
+        threshold=settings.data_quality_threshold,
+        base_dir=base_dir,
     )
-    panel, plan = tuning_partition(whole, settings)
+    whole, _ = load()
+    partition(folds_of(whole, settings.folds), whole.sessions, settings.folds.tuning_end)
+    # The gate itself must not see later: a ticker may be left out for what it does there.
+    panel, quality = load(until=settings.folds.tuning_end)
+    panel, plan = tuning_partition(panel, settings)
     folder = root.resolve() / f"{settings.name}-tune-{settings.tune_id(panel.sha256)[:12]}"
     return Search(folder, settings, settings.space(), panel, plan, quality.as_json(), base_dir)
 
@@ -122,10 +131,11 @@ def save(search: Search) -> None:
 
 def open_loop(search: Search, contest: Contest, book: StudyBook) -> SearchLoop:
     """Return the search where its study stands."""
-    settings = search.settings
+    settings, trials = search.settings, book.past()
     return SearchLoop(
-        trials={past.number: past for past in book.past()},
-        n_trials=settings.n_trials,
+        trials={past.number: past for past in trials},
+        # A study that has more, some of them perhaps under way, is carried out to its end.
+        n_trials=max(settings.n_trials, len(trials)),
         n_rungs=len(contest.rungs),
         lag=settings.lag,
         reduction=settings.reduction,
@@ -154,8 +164,8 @@ def run_in_process(loop: SearchLoop, contest: Contest, space: SearchSpace) -> No
     """Carry the search out in this process, one trial after the other; the same study."""
     while not loop.finished:
         trial = loop.start()
-        if trial is None:
-            continue
+        if trial is None:  # every configuration was tried
+            return
         spec = space.spec(trial.params)
         for rung in range(len(contest.rungs)):
             if not loop.report(trial.number, rung, contest.score(spec, rung)):

@@ -39,6 +39,10 @@ class Book(Protocol):
         """Write how a trial ended."""
         ...
 
+    def told(self, ended: Ended) -> None:
+        """Say that a trial ended, once that is written."""
+        ...
+
 
 @dataclass(slots=True)
 class SearchLoop:
@@ -120,6 +124,8 @@ class SearchLoop:
             return self._stop(number)
         if rung == self.n_rungs - 1:
             return False
+        if len(self.objectives) > 1:  # a dear loss may be a cheap one's price
+            return True
         goes_on = keeps(
             seen.loss,
             rung,
@@ -142,8 +148,9 @@ class SearchLoop:
         if score is not None and state is State.COMPLETE:
             values = tuple({"loss": score.loss, "fit_s": score.fit_s}[o] for o in self.objectives)
         ended = Ended(replace(past, state=state, values=values), score, why)
-        self.trials[number] = ended.past
         self.book.finish(ended)
+        self.trials[number] = ended.past
+        self.book.told(ended)
         return ended
 
     def _verdict(self, number: int, score: Score | None, why: str) -> tuple[State, str]:

@@ -109,7 +109,11 @@ class Outcome:
             level=float(document["level"]),
             chosen=chosen,
             default=str(document["default"]),
-            pairs=tuple(LossPair(**one) for one in document["compared"]),
+            pairs=tuple(
+                LossPair(one["label"], one["tuning"], one["evaluation"])
+                for one in document["compared"]
+                if one["tuning"] is not None and one["evaluation"] is not None
+            ),
         )
 
     def those(self, state: State) -> tuple[Tried, ...]:
@@ -190,8 +194,11 @@ def _gain(document: Mapping[str, Any]) -> Gain:
         if isinstance(one, Mapping)
     }
     return Gain(
-        **figures, n_tuning=document["n_tuning"], n_evaluation=document["n_evaluation"]
-    )  # fmt: skip
+        **figures,
+        n_tuning=document["n_tuning"],
+        n_evaluation=document["n_evaluation"],
+        failed=str(document["failed"]),
+    )
 
 
 def _last(loss: float) -> float:

@@ -25,7 +25,7 @@ class Records:
     study: TuningStudy
     trials: Trials
     source: TrialSource
-    told: Callable[[Ended], None]
+    tell: Callable[[Ended], None]
 
     def past(self) -> tuple[Past, ...]:
         """Return every trial of the study, by number."""
@@ -42,7 +42,10 @@ class Records:
             self.trials.record(trials_of(self.search, spec, ended.score, source=self.source))
         fit_s = 0.0 if ended.score is None else round(ended.score.fit_s, 4)
         self.study.finish(ended.past, fit_s=fit_s, why=ended.why)
-        self.told(ended)
+
+    def told(self, ended: Ended) -> None:
+        """Tell the user."""
+        self.tell(ended)
 
 
 def trials_of(

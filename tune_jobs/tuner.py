@@ -4,8 +4,8 @@ import logging
 import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from ray import tune
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
-from pmx_ray.errors import EngineError
+from pmx_ray.errors import EngineError, PmxError
 from pmx_ray.forecasters.registry import load_families
 from pmx_ray.forecasters.search_space import SearchSpace
 from tune_jobs.contest import Contest, Score
@@ -26,6 +26,7 @@ SCORE, NUMBER, PARAMS = "score", "number", "params"
 def _hush() -> None:
     """Keep Tune from writing and telling what the study and its trace already do."""
     os.environ["TUNE_DISABLE_AUTO_CALLBACK_LOGGERS"] = "1"
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = "1"  # it would offer what is never kept
     os.environ["RAY_AIR_NEW_OUTPUT"] = "0"  # the new output prints a banner at any verbosity
     # It looks for the files that were not written.
     logging.getLogger("ray.tune.analysis.experiment_analysis").setLevel(logging.ERROR)
@@ -74,17 +75,29 @@ class _NotKept:
         return {}
 
 
-class StudySearch(_NotKept, Searcher):
-    """Asks the loop which configuration is next."""
+@dataclass(slots=True)
+class Accident:
+    """The first error that the loop raised; Tune itself would retry, and lose what it was."""
 
-    def __init__(self, loop: SearchLoop) -> None:
+    error: PmxError | None = None
+
+
+class StudySearch(_NotKept, Searcher):
+    """Asks the loop which configuration is next; after an accident, none is."""
+
+    def __init__(self, loop: SearchLoop, accident: Accident) -> None:
         super().__init__()
-        self._loop = loop
+        self._loop, self._accident = loop, accident
         self._numbers: dict[str, int] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]
         """Return the next configuration, None to be asked again, or ``FINISHED``."""
-        trial = self._loop.start()
+        try:
+            trial = None if self._accident.error else self._loop.start()
+        except PmxError as error:
+            trial, self._accident.error = None, error
+        if self._accident.error:
+            return Searcher.FINISHED
         if trial is None:
             waiting = not self._loop.finished
             return None if waiting else Searcher.FINISHED
@@ -99,7 +112,12 @@ class StudySearch(_NotKept, Searcher):
     ) -> None:
         """Take it that a trial is over."""
         why = "its worker raised or died; see the job's log" if error else ""
-        self._loop.end(self._numbers[trial_id], why)
+        if self._accident.error:
+            return  # it stays under way in the study, for whoever starts it again
+        try:
+            self._loop.end(self._numbers[trial_id], why)
+        except PmxError as failure:
+            self._accident.error = failure
 
     def save(self, checkpoint_path: str) -> None:
         """Keep nothing: the study is the record."""
@@ -111,14 +129,16 @@ class StudySearch(_NotKept, Searcher):
 class Halving(_NotKept, FIFOScheduler):
     """Stops a trial where the loop says so, and after the last rung."""
 
-    def __init__(self, loop: SearchLoop) -> None:
+    def __init__(self, loop: SearchLoop, accident: Accident) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._loop = loop
+        self._loop, self._accident = loop, accident
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:  # noqa: ARG002
         """Hand a rung's score to the loop, and its verdict to Tune."""
         score: Score = result.pop(SCORE)
         rung = int(result["training_iteration"]) - 1
+        if self._accident.error:
+            return str(TrialScheduler.STOP)
         goes_on = self._loop.report(trial.config[NUMBER], rung, score)
         return str(TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP)
 
@@ -132,6 +152,7 @@ def run_search(
     labels: Mapping[str, str],
     plugins: tuple[str, ...],
     max_attempts: int,
+    scratch: Path,
 ) -> None:
     """Carry the search out on the connected cluster.
 
@@ -151,11 +172,15 @@ def run_search(
         Modules that register forecasters.
     max_attempts : int
         Times that a trial may lose its worker before it is told as failed.
+    scratch : Path
+        Folder for what Tune writes of itself; removed before and after, and never read.
 
     Raises
     ------
     EngineError
         If Tune ended before the search.
+    LedgerError
+        If the study could not be written; no further trial is started.
     """
     if loop.finished:
         return
@@ -165,13 +190,14 @@ def run_search(
     trainable = tune.with_parameters(
         TrialRunner, contest=contest, space=space, plugins=plugins, plugin_folders=tuple(sys.path)
     )
-    folder = Path(tempfile.mkdtemp(prefix="pmx-tune-"))
+    accident = Accident()
+    shutil.rmtree(scratch, ignore_errors=True)  # of a search that was killed
     try:
         tune.Tuner(
             tune.with_resources(trainable, resources),
             tune_config=tune.TuneConfig(
-                search_alg=StudySearch(loop),
-                scheduler=Halving(loop),
+                search_alg=StudySearch(loop, accident),
+                scheduler=Halving(loop, accident),
                 num_samples=loop.n_left,
                 max_concurrent_trials=loop.lag,
                 reuse_actors=True,
@@ -179,13 +205,15 @@ def run_search(
             ),
             run_config=tune.RunConfig(
                 name="search",
-                storage_path=str(folder),
+                storage_path=str(scratch),
                 verbose=0,
                 failure_config=tune.FailureConfig(max_failures=max_attempts - 1),
             ),
         ).fit()
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(scratch, ignore_errors=True)
+    if accident.error:
+        raise accident.error
     if not loop.finished:
         raise EngineError(
             f"Tune ended with {loop.n_left} of {loop.n_trials} trials to go; start the same "

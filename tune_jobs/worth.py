@@ -4,7 +4,8 @@ The gap between the two is what the choice owes to chance: the best of many tria
 the folds that chose it than it is.
 """
 
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -87,6 +88,9 @@ class Gain:
         left is the price of having chosen.
     n_tuning, n_evaluation : int
         Cutoffs of the partitions.
+    failed : str
+        Which of the two failed on too many cells, where it did; figures of it are then NaN: losses
+        on the cells that a forecaster chose to serve are none that can be compared.
     """
 
     tuned: Figure
@@ -98,10 +102,13 @@ class Gain:
     excess_gap: Figure
     n_tuning: int
     n_evaluation: int
+    failed: str = ""
 
     @property
     def verdict(self) -> str:
         """One line: whether tuning helped out of sample."""
+        if self.failed:
+            return f"no telling whether tuning helped: {self.failed}"
         low, high = self.improvement.low, self.improvement.high
         if np.isnan(low):
             return "too few cutoffs to tell whether tuning helped"
@@ -127,15 +134,26 @@ class Gain:
             **figures,
             "n_tuning": self.n_tuning,
             "n_evaluation": self.n_evaluation,
+            "failed": self.failed,
             "verdict": self.verdict,
         }
 
 
 def evaluation_losses(report: EvaluationReport, spec: str, loss: Loss) -> Losses:
-    """Return the sums of a spec and of the baseline by cutoff of a report."""
+    """Return the sums of a spec and of the baseline by cutoff of a report.
+
+    NaN where the spec is incomplete: its cells are then not those of the baseline.
+    """
     own, base = (_sums(report, name, loss) for name in (spec, report.baseline))
+    if _is_incomplete(report, spec):
+        return Losses(np.full_like(own, np.nan), base)
     known = ~(np.isnan(own) | np.isnan(base))
     return Losses(np.where(known, own, 0.0), np.where(known, base, 0.0))
+
+
+def _is_incomplete(report: EvaluationReport, spec: str) -> bool:
+    rows = report.leaderboard.filter(pc.equal(report.leaderboard["spec"], spec))
+    return any(rows["incomplete"].to_pylist())
 
 
 def _sums(report: EvaluationReport, spec: str, loss: Loss) -> FloatArray:
@@ -209,11 +227,11 @@ def judge(search: Search, contest: Contest, choice: Choice, report: EvaluationRe
     """Write ``gain.json`` and return what the first choice is worth beside the default."""
     settings, tuned = search.settings, choice.tuned
     specs = [ForecasterSpec.parse(f) for f in (tuned.forecasters[0], tuned.default)]
-    seen = [contest.whole(spec) for spec in specs]
+    seen = [_tuning_losses(contest, spec, settings.max_failed_frac) for spec in specs]
     unseen = [evaluation_losses(report, spec.id, settings.loss) for spec in specs]
     evaluation = settings.evaluation
     found = gain(
-        (Losses(seen[0].own, seen[0].base), Losses(seen[1].own, seen[1].base)),
+        (seen[0], seen[1]),
         (unseen[0], unseen[1]),
         steps=search.plan.steps,
         step_size=settings.folds.step_size,
@@ -221,11 +239,12 @@ def judge(search: Search, contest: Contest, choice: Choice, report: EvaluationRe
         level=evaluation.level,
         seed=settings.seed,
     )
+    found = replace(found, failed=_failed(specs, seen, unseen))
     compared = [
         {
             "label": one.spec.label,
             "tuning": one.tuning_loss,
-            "evaluation": evaluation_losses(report, one.spec.id, settings.loss).relative,
+            "evaluation": _known(evaluation_losses(report, one.spec.id, settings.loss).relative),
         }
         for one in choice.compared
     ]
@@ -240,3 +259,27 @@ def judge(search: Search, contest: Contest, choice: Choice, report: EvaluationRe
     }
     FolderStore(search.folder).replace(GAIN, json_bytes(document))
     return found
+
+
+def _tuning_losses(contest: Contest, spec: ForecasterSpec, max_failed_frac: float) -> Losses:
+    score = contest.whole(spec)
+    if score.failed_frac > max_failed_frac:
+        return Losses(np.full_like(score.own, np.nan), score.base)
+    return Losses(score.own, score.base)
+
+
+def _failed(
+    specs: Sequence[ForecasterSpec], seen: Sequence[Losses], unseen: Sequence[Losses]
+) -> str:
+    """Return which of choice and default failed, and where."""
+    where = [
+        f"{spec.label} fails on too many of the {folds} folds"
+        for folds, side in (("tuning", seen), ("later", unseen))
+        for spec, losses in zip(specs, side, strict=True)
+        if np.isnan(losses.own).any()
+    ]
+    return "; ".join(dict.fromkeys(where))
+
+
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else value

@@ -30,6 +30,7 @@ class TunedSpecs(Settings):
         The configuration that would have been used without a search.
     tuning_loss, default_tuning_loss : float
         Relative loss of the first choice and of the default on the tuning folds; lower is better.
+        None where the default fails there.
     loss : str
         Which loss.
     tune_id, panel_sha256, engine : str
@@ -44,7 +45,7 @@ class TunedSpecs(Settings):
     forecasters: tuple[dict[str, Any], ...] = Field(min_length=1)
     default: dict[str, Any]
     tuning_loss: float
-    default_tuning_loss: float
+    default_tuning_loss: float | None
     loss: str
     tune_id: str
     panel_sha256: str

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pmx_ray.cli import options
-from pmx_ray.cli.options import Address, Assignments, Json, Out
+from pmx_ray.cli.options import EXIT_FAILED_CELLS, Address, Assignments, Json, Out
 from pmx_ray.cli.place import default_root, ledger_url
 from pmx_ray.clock import utc_now
 from pmx_ray.errors import SettingsError
@@ -52,6 +52,8 @@ def tune(
     found = judge(search, contest, choice, evaluated(sweep)[0])
     tuning_report.show(voice, search, choice.tuned, gain=found)
     _page(voice, search)
+    if steps.n_unaccepted_failures(voice, sweep):
+        raise typer.Exit(EXIT_FAILED_CELLS)
 
 
 def _prepared(settings: Path, out: Path | None, assignments: list[str] | None) -> "Search":
@@ -76,10 +78,12 @@ def _search(
     from pmx_ray.ledger.trials import Trials, TrialSource  # noqa: PLC0415
     from tune_jobs import job  # noqa: PLC0415
     from tune_jobs.choice import freeze  # noqa: PLC0415
+    from tune_jobs.driving import driving  # noqa: PLC0415
     from tune_jobs.records import Records  # noqa: PLC0415
 
     with (
         open_ledger(ledger_url(search.folder.parent)) as ledger,
+        driving(ledger, search.study_name),
         closing(search.open_study(ledger)) as study,
         tuning_report.Trace(voice, search) as trace,
     ):
@@ -124,6 +128,7 @@ def _carry_out(
             labels=execution.gpu_labels if gpu else execution.labels,
             plugins=search.settings.plugins,
             max_attempts=execution.max_attempts,
+            scratch=search.folder / "tune",
         )
 
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from math import isfinite
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -96,7 +97,7 @@ class Trace:
                 number=past.number,
                 state=past.state.value,
                 label=label,
-                loss=past.rungs[-1] if past.rungs else None,
+                loss=past.rungs[-1] if past.rungs and isfinite(past.rungs[-1]) else None,
                 why=ended.why,
             )
         elif self._now() - self._last_line >= LINE_EVERY_S:

@@ -2,9 +2,11 @@
 
 import time
 from collections.abc import Callable, Mapping
+from datetime import date
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
+import pandas as pd
 from pydantic import Field
 
 from pmx_ray.clock import Clock
@@ -31,6 +33,7 @@ def load_panel(
     clock: Clock,
     threshold: float = 0.95,
     base_dir: Path | None = None,
+    until: date | None = None,
     bar_sources: Mapping[str, BarSource] | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> tuple[Panel, QualityReport]:
@@ -46,6 +49,9 @@ def load_panel(
         Least quality score of a panel that is admitted, 0 to 1.
     base_dir : Path, optional
         Where a relative path in the settings starts; the working folder unless given.
+    until : date, optional
+        Last session that the gate and the panel see; later rows are dropped before anything
+        looks at them.
     bar_sources : mapping of str to BarSource, optional
         Vendors by name in place of the real ones.
     sleep : callable
@@ -65,27 +71,32 @@ def load_panel(
         case BundledSettings():
             rows, policy = read_bundled(settings)
             source = bundled_origin(settings.name)
-            rows = select_rows(rows, settings, source=source)
+            rows = select_rows(_upto(rows, until), settings, source=source)
             return admit(rows, source=source, policy=policy, today=today, threshold=threshold)
         case FileSettings():
             rows, policy = read_file(settings, base_dir=base_dir)
             source = str(settings.path)
-            rows = select_rows(rows, settings, source=source)
+            rows = select_rows(_upto(rows, until), settings, source=source)
             return admit(rows, source=source, policy=policy, today=today, threshold=threshold)
         case SimulatedSettings():
             panel, _ = simulate(settings)
             policy = GatePolicy(calendar=settings.calendar, splits=False)
             source = f"simulated {settings.kind}"
-            rows = long_rows(panel)
+            rows = _upto(long_rows(panel), until)
             return admit(rows, source=source, policy=policy, today=today, threshold=threshold)
         case VendorSettings():
             sources = vendor_sources(settings) if bar_sources is None else bar_sources
             rows, origins = fetch_bars(settings, sources=sources, clock=clock, sleep=sleep)
             return admit(
-                rows,
+                _upto(rows, until),
                 source=" then ".join(settings.vendors),
                 policy=settings.policy,
                 today=today,
                 threshold=threshold,
                 origins=origins,
             )
+
+
+def _upto(rows: pd.DataFrame, until: date | None) -> pd.DataFrame:
+    """Return the rows up to a session; their numbers stay."""
+    return rows if until is None else rows[rows["date"] <= pd.Timestamp(until)]

@@ -61,7 +61,7 @@ class Range(Settings):
     def stored_values(self) -> tuple[Any, ...]:
         """Return every value, ascending; of a finite range alone."""
         step = self.step or 1
-        return tuple(round(self.low + k * step, 12) for k in range(int(self.n_values)))
+        return tuple(self.low + k * step for k in range(int(self.n_values)))  # as Optuna has them
 
     @property
     def examples(self) -> tuple[Any, ...]:
@@ -86,6 +86,13 @@ class Range(Settings):
         number = isinstance(value, int | float) and not isinstance(value, bool)
         return number and bool(self.distribution()._contains(value))
 
+    def stored(self, value: Any) -> Any:
+        """Return a value of the range as a study keeps it: of a finite one, the very number."""
+        if self.n_values == inf:
+            return float(value)
+        step = self.step or 1
+        return self.low + round((value - self.low) / step) * step
+
 
 class Choices(Settings):
     """One of several values, in no order.
@@ -100,10 +107,10 @@ class Choices(Settings):
 
     @model_validator(mode="after")
     def _differ(self) -> Self:
-        written = [json.dumps(choice) for choice in self.choices]
-        twice = next((w for w in written if written.count(w) > 1), None)
+        # 1, 1.0 and true are one to Optuna.
+        twice = next((c for c in self.choices if self.choices.count(c) > 1), None)
         if twice is not None:
-            raise ValueError(f"choice {twice} is given twice")
+            raise ValueError(f"choice {json.dumps(twice)} is given twice")
         return self
 
     @property
@@ -134,6 +141,10 @@ class Choices(Settings):
         """Return whether ``value`` is one of the choices."""
         return any(_same(_stored(choice), _stored(value)) for choice in self.choices)
 
+    def stored(self, value: Any) -> Any:
+        """Return a choice as a study keeps it."""
+        return _stored(value)
+
 
 Dimension: TypeAlias = Range | Choices
 
@@ -149,7 +160,7 @@ class SearchSpace:
     fixed : tuple of (str, value)
         Parameters that every configuration has, as written; the rest keep their defaults.
     dimensions : tuple of (str, Range or Choices)
-        What is searched, in the order written.
+        What is searched, sorted by name: the order changes what a sampler draws.
 
     Examples
     --------
@@ -206,7 +217,7 @@ class SearchSpace:
                 "at least one parameter, e.g. {window: {low: 60, high: 500}}"
             )
         dimensions = []
-        for key, value in written.items():
+        for key, value in sorted(written.items()):
             if key in held:
                 raise SettingsError(f"{where}.{key}: the parameter is fixed; search or fix it")
             if key not in known.settings.model_fields:
@@ -219,10 +230,16 @@ class SearchSpace:
 
     def _check_examples(self, where: str) -> None:
         """Refuse a value that the family's settings do not accept beside the fixed ones."""
+        device = self.default.device
         for key, dimension in self.dimensions:
             for value in dimension.examples:
                 written = {"name": self.family, **dict(self.fixed), key: value}
-                ForecasterSpec.parse(written, where=f"{where}.{key}")
+                spec = ForecasterSpec.parse(written, where=f"{where}.{key}")
+                if spec.device != device:
+                    raise SettingsError(
+                        f"{where}.{key}: {value!r} needs a {spec.device} and the default a "
+                        f"{device}; a search runs on one kind of device, so fix {key}"
+                    )
 
     @property
     def n_configurations(self) -> float:
@@ -259,7 +276,7 @@ class SearchSpace:
         """Return the parameters of ``spec`` as a study stores them; None outside the space."""
         params = dict(spec.params)
         found = {
-            key: _stored(params[key])
+            key: dimension.stored(params[key])
             for key, dimension in self.dimensions
             if dimension.holds(params[key])
         }

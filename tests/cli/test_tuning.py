@@ -70,6 +70,25 @@ def test_tune_when_shown_to_people_then_default_choice_and_gap(pmx):
         assert words in out
 
 
+def test_tune_when_the_choice_fails_on_later_folds_then_no_figure_and_exit_code_3(pmx):
+    write(
+        pmx.folder,
+        plugins=["odd_forecasters"],
+        forecaster={"name": "fickle"},
+        search={"fails": {"choices": ["always", "late"]}},
+        compared=2,
+    )
+    out = pmx("tune", "tune.yaml", "--address", "in-process", code=3)
+    assert "no telling whether tuning helped" in out
+    (folder,) = (pmx.folder / "runs").glob("small-tune-*")
+    worth = json.loads((folder / "gain.json").read_text())
+    assert worth["gain"]["tuned"]["value"] is None
+    assert "fickle(fails=late) fails on too many of the later folds" in worth["gain"]["failed"]
+    assert "no telling whether tuning helped" in (folder / "report.html").read_text().lower()
+    lines_ = lines(pmx("tune", "tune.yaml", "--address", "in-process", "--json", code=3))
+    assert any(row["event"] == "tuned" for row in lines_)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -52,6 +52,25 @@ def test_n_configurations_when_finite_then_counted(written, n):
     assert SearchSpace.parse("samossa", written).n_configurations == n
 
 
+def test_floats_when_they_have_a_step_then_the_very_numbers_that_optuna_draws():
+    written = {"decay": {"low": 0.1, "high": 0.5, "step": 0.1}}
+    space = SearchSpace.parse("ewma_variance", written)
+    listed = {params["decay"] for params in space.configurations()}
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
+    assert {study.ask(space.distributions()).params["decay"] for _ in range(60)} == listed
+    third = ForecasterSpec.parse({"name": "ewma_variance", "decay": 0.3})
+    assert space.stored(third) == {"decay": sorted(listed)[2]}
+
+
+def test_parse_when_keys_are_in_another_order_then_the_same_space():
+    rank, order = {"choices": [1, 2]}, {"low": 0, "high": 2}
+    spaces = [
+        SearchSpace.parse("samossa", written)
+        for written in ({"rank": rank, "ar_order": order}, {"ar_order": order, "rank": rank})
+    ]
+    assert spaces[0] == spaces[1]
+
+
 def test_n_configurations_when_a_float_has_a_step_then_both_ends_count():
     written = {"decay": {"low": 0.9, "high": 0.99, "step": 0.03}}
     assert SearchSpace.parse("ewma_variance", written).n_configurations == 4
@@ -72,6 +91,8 @@ def test_n_configurations_when_a_float_has_a_step_then_both_ends_count():
         ("samossa", {"ar_order": 2}, {}, "write {low: ..., high: ...}"),
         ("samossa", {"rank": {"choices": [1]}}, {}, "at least 2"),
         ("samossa", {"rank": {"choices": [1, 1]}}, {}, "given twice"),
+        ("samossa", {"rank": {"choices": [1, 1.0]}}, {}, "given twice"),
+        ("samossa", {"engine": {"choices": ["numpy", "cupy"]}}, {}, "one kind of device"),
         ("samossa", {"rank": {"choices": [1, "dohono"]}}, {}, "rank"),
         ("ewma_variance", {"decay": {"low": 0.0, "high": 0.9, "log": True}}, {}, "low > 0"),
         ("ewma_variance", {"decay": {"low": 0.8, "high": 0.9, "step": 0.5}}, {}, "step was 0.5"),

@@ -14,7 +14,8 @@ import pytest
 
 from pmx_ray.errors import LedgerError
 from pmx_ray.forecasters.search_space import SearchSpace
-from pmx_ray.ledger import open_ledger
+from pmx_ray.ledger import Ledger, open_ledger
+from tune_jobs.driving import driving
 from tune_jobs.history import Past, State
 from tune_jobs.study import TuningStudy
 
@@ -72,6 +73,20 @@ def test_add_when_another_process_drives_the_study_then_said(url: str) -> None:
         with pytest.raises(LedgerError, match="another process drives it"):
             other.add(0, {"ar_order": 1})
         assert [p.state for p in mine.past()] == [State.RUNNING, State.FAIL]
+
+
+def test_driving_when_another_holds_the_study_then_refused_until_it_ends(url: str) -> None:
+    with open_ledger(url) as mine, open_ledger(url) as other:
+        with driving(mine, "one"):
+            with pytest.raises(LedgerError, match="study one is driven by another process"):
+                enter(other, "one")
+            enter(other, "two")
+        enter(other, "one")
+
+
+def enter(ledger: Ledger, study: str) -> None:
+    with driving(ledger, study):
+        pass
 
 
 def test_study_when_database_is_gone_then_error_without_password(url: str) -> None:

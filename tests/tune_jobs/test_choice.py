@@ -140,3 +140,36 @@ def test_chosen_when_equal_then_the_earlier():
 def test_chosen_when_nothing_was_completed_then_refused():
     with pytest.raises(DataError, match="no trial was completed"):
         chosen([Past(0, {}, State.FAIL)])
+
+
+def test_search_when_fewer_trials_are_asked_for_than_are_under_way_then_all_are_carried_out(
+    done, tmp_path
+):
+    search, past, _, _ = done
+    with ledger_in(tmp_path) as ledger:
+        study = search.open_study(ledger)
+        for trial in past[:6]:
+            study.add(trial.number, trial.params)
+        study.close()
+        fewer = prepared(tmp_path, n_trials=3)
+        assert [p.number for p in searched(fewer, ledger)] == list(range(6))
+
+
+def test_freeze_when_the_default_fails_then_the_choice_stands_without_its_loss(tmp_path):
+    search = prepared(
+        tmp_path,
+        plugins=["odd_forecasters"],
+        forecaster={"name": "fickle"},
+        search={"fails": {"choices": ["always", "never"]}},
+        n_trials=5,
+    )
+    contest = contest_of(search)
+    with ledger_in(tmp_path) as ledger:
+        past = searched(search, ledger, contest)
+        study = search.open_study(ledger)
+        save(search)
+        choice = freeze(search, study, contest)
+        study.close()
+    assert [p.state for p in past] == [State.FAIL, State.COMPLETE]  # there are but two
+    assert choice.tuned.default_tuning_loss is None
+    assert read_tuned(search.folder / TUNED) == choice.tuned

@@ -5,12 +5,12 @@ import pytest
 from tune_cases import WRITTEN, contest_of, ledger_in, prepared, searched, tune_settings
 
 from pmx_ray.clock import utc_now
+from pmx_ray.data.rows import long_rows
 from pmx_ray.data.sources import load_panel
 from pmx_ray.errors import DataError, SettingsError
 from pmx_ray.folds import build_folds, partition
 from pmx_ray.forecasters.registry import ForecasterSpec
-from tune_jobs.contest import open_contest, relative_loss, tuning_partition
-from tune_jobs.job import Search
+from tune_jobs.contest import open_contest, relative_loss
 
 
 def test_relative_loss_when_by_hand_then_the_mean_over_steps():
@@ -57,23 +57,39 @@ def test_partition_when_cut_then_no_session_after_the_last_scored_one(tmp_path):
 
 
 def test_search_when_later_sessions_are_noise_then_the_same_study(tmp_path):
-    # proves D2: nothing of the evaluation partition reaches a trial
-    settings = tune_settings()
-    whole, _ = load_panel(settings.panel, clock=utc_now)
-    seen = prepared(tmp_path).panel.n_sessions
-    noise = whole.close.copy()
+    # proves D2: nothing of the evaluation partition reaches a trial, nor the gate before it
+    real = long_rows(load_panel(tune_settings().panel, clock=utc_now)[0])
+    later = real["date"] > "2001-05-31"
+    noise = real.copy()
     rng = np.random.default_rng(1)
-    noise[:, seen:] = rng.lognormal(3.0, 2.0, noise[:, seen:].shape)
-    noisy = type(whole)(whole.calendar, whole.tickers, whole.sessions, noise)
+    noise.loc[later, "close"] *= np.exp(0.02 * rng.standard_normal(later.sum()))
+    split = later & (noise["ticker"] == "SIM00001") & (noise["date"] > "2001-07-10")
+    noise.loc[split, "close"] /= 10.0  # the gate leaves this ticker out of the whole panel
     studies = []
-    for name, panel in (("real", whole), ("noisy", noisy)):
-        cut, plan = tuning_partition(panel, settings)
-        search = Search(tmp_path / name, settings, settings.space(), cut, plan, {})
-        (tmp_path / name).mkdir()
-        with ledger_in(tmp_path / name) as ledger:
-            studies.append((search.study_name, searched(search, ledger)))
+    for name, rows in (("real", real), ("noise", noise)):
+        folder = tmp_path / name
+        folder.mkdir()
+        rows.to_csv(folder / "prices.csv", index=False)
+        search = prepared(folder, panel={"source": "file", "path": str(folder / "prices.csv")})
+        with ledger_in(folder) as ledger:
+            studies.append((search.panel.sha256, searched(search, ledger)))
     assert studies[0] == studies[1]
     assert len(studies[0][1]) == 12
+    whole, _ = load_panel(search.settings.panel, clock=utc_now)
+    assert whole.n_tickers == 2
+
+
+def test_open_contest_when_the_walk_has_no_forecast_early_then_those_folds_are_left_out(tmp_path):
+    search = prepared(tmp_path)
+    close = search.panel.close.copy()
+    close[:, :180] = np.nan
+    panel = type(search.panel)(
+        search.panel.calendar, search.panel.tickers, search.panel.sessions, close
+    )
+    contest = open_contest(panel, search.plan, search.settings)
+    left = [run for rung in contest.rungs for run in rung]
+    assert 0 < len(left) < 9
+    assert np.isfinite(contest.whole(search.space.default).loss)
 
 
 def test_tune_id_when_more_trials_are_asked_for_then_the_same_study(tmp_path):

@@ -52,6 +52,12 @@ def test_keeps_when_others_never_reached_the_rung_then_not_counted():
     assert not keeps(0.9, 0, number=9, past=trials, lag=1, reduction=3)
 
 
+def test_keeps_when_others_failed_then_their_losses_on_fewer_cells_do_not_count():
+    trials = [past(0, 0.9), past(1, 0.2, state=State.FAIL), past(2, 0.2, state=State.FAIL)]
+    assert keeps(0.5, 0, number=9, past=trials, lag=1, reduction=3)
+    assert keeps(0.95, 0, number=9, past=trials, lag=1, reduction=3)  # two are too few to judge
+
+
 @pytest.mark.parametrize("sampler", ["tpe", "random"])
 def test_propose_when_first_then_the_default(sampler):
     assert SPACE.spec(propose(SPACE, (), number=0, sampler=sampler, **KNOBS)) == SPACE.default

@@ -32,6 +32,9 @@ class Notes:
         assert ended.past.number not in self.ended
         self.ended[ended.past.number] = ended.past
 
+    def told(self, ended: Ended) -> None:
+        assert self.ended[ended.past.number] is ended.past
+
 
 def loop_of(notes: Notes, trials: dict[int, Past] | None = None, n_trials: int = 15) -> SearchLoop:
     ask = partial(propose, SPACE, lag=4, seed=1, sampler="tpe", n_startup=4)
