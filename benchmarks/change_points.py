@@ -20,7 +20,7 @@ from pmx_ray._typing import FloatArray
 from pmx_ray.kernels.change_points import ChangeSettings, detect
 from pmx_ray.kernels.change_points_input import watched_series
 from pmx_ray.kernels.change_points_ranks import critical_value
-from pmx_ray.kernels.change_points_space import fit_subspace, outside_energies
+from pmx_ray.kernels.change_points_space import fit_subspace, mean_energies, series_energies
 from pmx_ray.kernels.ssa import cut_pages, left_spectrum, residuals
 
 Draw = Callable[[np.random.Generator, int, int], FloatArray]
@@ -140,7 +140,7 @@ def bootstrapped(
         known = np.zeros(stream.shape, np.bool_)
         space = fit_subspace(stream, known, 0, settings, np)
         assert space is not None
-        calm = np.array(space.held_out)
+        calm = mean_energies(space.held_out)
         if drift == "max":
             c = calm.max() + (length - space.base.rank) * space.base.noise_variance
         else:
@@ -148,7 +148,7 @@ def bootstrapped(
         drawn = rng.choice(calm, size=(200, int(5 * target))) - c
         height = _height(drawn, target)
         starts = np.arange(settings.base_size, stream.shape[1] - length + 1, length)
-        new = outside_energies(space, stream, known, starts, np) - c
+        new = mean_energies(series_energies(space, stream, known, starts, np)) - c
         lengths.append(length * _first_passage(new[None], height)[0])
     return float(np.mean(lengths)), float(np.median(lengths))
 

@@ -2,9 +2,9 @@
 
 A base window is cut into Page columns. The first half gives mean, scale and the left singular
 subspace; the energy that a later block of L sessions has outside it is ranked among the held-out
-second half and the calm blocks since. The normal scores of those ranks, less an allowance, are
-summed from below at 0 (CUSUM), and an alarm is raised at a threshold. Then a new base window is
-waited for. What is said of a session depends on no later one.
+second half and the calm blocks since, over as many series. The normal scores of those ranks, less
+an allowance, are summed from below at 0 (CUSUM), and an alarm is raised at a threshold. Then a new
+base window is waited for. What is said of a session depends on no later one.
 
 Ranks, because they have one distribution whatever the noise is, as long as blocks are
 exchangeable: the threshold for an average run length is then a property of the procedure, and is
@@ -34,7 +34,8 @@ from pmx_ray.kernels.change_points_space import (
     Base,
     Subspace,
     fit_subspace,
-    outside_energies,
+    mean_energies,
+    series_energies,
 )
 
 __all__ = ["Base", "ChangeSettings", "Changes", "change_density", "detect"]
@@ -234,12 +235,12 @@ def _monitor(
     n_sessions: int = missing.shape[1]
     watch.begin(base)
     scores = score_table(len(space.held_out))
-    rank_sum = RankSum(list(space.held_out), [], scores, settings.allowance)
+    rank_sum = RankSum(space.held_out, [], scores, settings.allowance)
     onset = base.stop
-    for start, energy in _blocks(space, values, missing, xp):
+    for start, energies, energy in _blocks(space, values, missing, xp):
         last = start + length - 1
         onset = start if rank_sum.level == 0.0 else onset
-        watch.note(last, rank_sum.add(energy), energy / max(base.drift, TINY))
+        watch.note(last, rank_sum.add(energies), energy / max(base.drift, TINY))
         if rank_sum.level >= base.threshold:
             watch.alarm(last, onset)
             return last + 1
@@ -248,13 +249,14 @@ def _monitor(
 
 def _blocks(
     space: Subspace, values: FloatArray, missing: BoolArray, xp: ModuleType
-) -> Iterator[tuple[int, float]]:
-    """Yield start and energy of the blocks after the base window that are known."""
+) -> Iterator[tuple[int, FloatArray, float]]:
+    """Yield start, energies (N,) and their mean of the known blocks after the base window."""
     length = space.length
     starts = np.arange(space.base.stop, missing.shape[1] - length + 1, length)
     for first in range(0, len(starts), AHEAD):
         some = starts[first : first + AHEAD]
-        energies = outside_energies(space, values, missing, some, xp)
-        for start, energy in zip(some.tolist(), energies.tolist(), strict=True):
-            if not np.isnan(energy):
-                yield int(start), float(energy)
+        energies = series_energies(space, values, missing, some, xp)
+        means = mean_energies(energies).tolist()
+        for start, of_series, mean in zip(some.tolist(), energies, means, strict=True):
+            if not np.isnan(mean):
+                yield int(start), of_series, float(mean)

@@ -27,7 +27,7 @@ class PlainChanges:
 
 
 def plain_detect(series: FloatArray, settings: ChangeSettings) -> PlainChanges:
-    """Return the changes of series without missing values, (N, T); see ``detect``."""
+    """Return the changes of series whose base windows miss no value, (N, T); see ``detect``."""
     length, n_sessions = settings.window, series.shape[1]
     alarms, onsets, statistic = [], [], {}
     start = 0
@@ -38,12 +38,16 @@ def plain_detect(series: FloatArray, settings: ChangeSettings) -> PlainChanges:
         mean, scale = fitted.mean(axis=1), fitted.std(axis=1)
         outside = _outside(fitted, mean, scale, length)
 
-        def energy(block: FloatArray) -> float:
+        def energies(block: FloatArray) -> dict[int, float]:
             z = (block - mean[:, None]) / scale[:, None]  # noqa: B023 - called in this turn only
-            return float(np.mean([np.sum((outside.T @ row) ** 2) for row in z]))  # noqa: B023
+            return {
+                n: float(np.sum((outside.T @ row) ** 2))  # noqa: B023
+                for n, row in enumerate(z)
+                if not np.isnan(row).any()
+            }
 
         calm = [
-            energy(base[:, k * length : (k + 1) * length])
+            energies(base[:, k * length : (k + 1) * length])
             for k in range(n_fitted, settings.n_pages)
         ]
         height = critical_value(
@@ -52,9 +56,14 @@ def plain_detect(series: FloatArray, settings: ChangeSettings) -> PlainChanges:
         level, suspect, at = 0.0, [], start + settings.base_size
         onset, start = at, n_sessions
         while at + length <= n_sessions:
+            new = energies(series[:, at : at + length])
+            if not new:
+                at += length
+                continue
             onset = at if level == 0.0 else onset
-            new = energy(series[:, at : at + length])
-            level = max(0.0, level + plain_score(new, calm) - settings.allowance)
+            alike = [_mean_of_as_many(block, new) for block in calm]
+            score = plain_score(float(np.mean(list(new.values()))), alike)
+            level = max(0.0, level + score - settings.allowance)
             suspect.append(new)
             if level == 0.0:
                 calm, suspect = calm + suspect, []
@@ -66,6 +75,13 @@ def plain_detect(series: FloatArray, settings: ChangeSettings) -> PlainChanges:
                 start = at
                 break
     return PlainChanges(tuple(alarms), tuple(onsets), statistic)
+
+
+def _mean_of_as_many(block: dict[int, float], new: dict[int, float]) -> float:
+    """Return the mean over as many series as ``new`` has, the same ones first."""
+    same = [energy for n, energy in block.items() if n in new]
+    other = [energy for n, energy in block.items() if n not in new]
+    return float(np.mean((same + other)[: len(new)]))
 
 
 def _outside(fitted: FloatArray, mean: FloatArray, scale: FloatArray, length: int) -> FloatArray:

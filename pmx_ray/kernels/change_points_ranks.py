@@ -15,7 +15,7 @@ from functools import lru_cache
 import numpy as np
 from scipy.special import ndtri
 
-from pmx_ray._typing import FloatArray, frozen
+from pmx_ray._typing import BoolArray, FloatArray, frozen
 from pmx_ray.kernels.compiling import compiled
 
 MOST_REFERENCE = 250
@@ -119,24 +119,60 @@ class RankSum:
     """The CUSUM of normal scores: calm blocks, blocks under suspicion, and the level.
 
     A block joins the calm ones when the sum is back at 0: while a change is suspected, what it
-    brings is not taken for normal.
+    brings is not taken for normal. A calm block counts with the mean over as many series as the new
+    one has, the same ones as far as it holds them: a mean over few spreads further than one over
+    many, and the survivors of a panel, ranked among all of it, would soon look like a change.
+
+    Attributes
+    ----------
+    calm : ndarray of shape (blocks, N)
+        Energies, the oldest first; NaN where a series is not complete.
+    suspect : list of ndarray of shape (N,)
+    scores : ndarray
+        See ``score_table``.
+    allowance : float
+    level : float
     """
 
-    calm: list[float]
-    suspect: list[float]
+    calm: FloatArray
+    suspect: list[FloatArray]
     scores: FloatArray
     allowance: float
     level: float = 0.0
 
-    def add(self, energy: float) -> float:
-        """Add a block and return the level; a tie with calm blocks counts half."""
-        calm = np.array(self.calm[-(len(self.scores) - 1) :])
-        below = int((calm < energy).sum() + (calm <= energy).sum())  # twice the mid-rank
+    def add(self, energies: FloatArray) -> float:
+        """Add a block's energies, (N,), and return the level; a tie with calm blocks counts half.
+
+        NaN where a series is not complete; at least one is.
+        """
+        new, calm = float(_mean(energies, ~np.isnan(energies))), self._alike(energies)
+        below = int((calm < new).sum() + (calm <= new).sum())  # twice the mid-rank
         row = self.scores[len(calm)]
         score = 0.5 * (row[below // 2] + row[(below + 1) // 2])
         self.level = max(0.0, self.level + float(score) - self.allowance)
-        self.suspect.append(energy)
+        self.suspect.append(energies)
         if self.level == 0.0:
-            self.calm += self.suspect
+            self.calm = np.vstack([self.calm, *self.suspect])[-self._most :]
             self.suspect = []
         return self.level
+
+    @property
+    def _most(self) -> int:
+        return len(self.scores) - 1
+
+    def _alike(self, energies: FloatArray) -> FloatArray:
+        """Return means of the calm blocks over as many series as ``energies`` has, (blocks,)."""
+        total: FloatArray = self.calm.sum(axis=1)
+        whole = ~np.isnan(energies)
+        if whole.all() and not np.isnan(total).any():  # the same numbers as below, sooner
+            return np.divide(total, len(whole))
+        known = ~np.isnan(self.calm)
+        both, other = known & whole, known & ~whole
+        first = np.cumsum(both, axis=1)
+        place = np.where(both, first, first[:, -1:] + np.cumsum(other, axis=1))
+        return _mean(self.calm, known & (place <= whole.sum()))
+
+
+def _mean(energies: FloatArray, chosen: BoolArray) -> FloatArray:
+    mean: FloatArray = np.where(chosen, energies, 0.0).sum(axis=-1) / chosen.sum(axis=-1)
+    return mean

@@ -57,7 +57,7 @@ class Subspace:
     """A base, what is taken out of each series, and the directions outside the subspace."""
 
     base: Base
-    held_out: tuple[float, ...]
+    held_out: FloatArray  # (blocks, N), see ``series_energies``
     mean: FloatArray  # (N, 1) of xp
     scale: FloatArray  # (N, 1) of xp
     usable: BoolArray  # (N,)
@@ -88,15 +88,16 @@ def fit_subspace(
     squares, vectors = eigenpairs(xp.matmul(transposed(pages, xp), pages)[None, ...], xp=xp)
     rank = _rank(squares[0])
     outside = vectors[0, :, rank:]
-    space = Subspace(_NO_BASE, (), mean, scale, usable, outside)
-    energies = outside_energies(space, values, missing, np.arange(middle, stop, length), xp)
-    held_out = tuple(float(energy) for energy in energies if not np.isnan(energy))
+    space = Subspace(_NO_BASE, np.zeros((0, len(known))), mean, scale, usable, outside)
+    held_out = series_energies(space, values, missing, np.arange(middle, stop, length), xp)
+    held_out = held_out[~np.isnan(held_out).all(axis=1)]
     if len(held_out) < max(MIN_HELD_OUT, (settings.n_pages - n_fitted) // 2):
         return None
     n_columns = int(complete.sum())
     base = Base(
         start, stop, rank, _gap(squares[0], rank),
-        float(squares[0, rank:].sum()) / (n_columns * (length - rank)), float(np.mean(held_out)),
+        float(squares[0, rank:].sum()) / (n_columns * (length - rank)),
+        float(mean_energies(held_out).mean()),
         critical_value(
             len(held_out), settings.run_length / length, allowance=settings.allowance
         ),
@@ -133,10 +134,10 @@ def _gap(squares: FloatArray, rank: int) -> float:
     return 1.0 - float(left) / float(kept)
 
 
-def outside_energies(
+def series_energies(
     space: Subspace, values: FloatArray, missing: BoolArray, starts: IntArray, xp: ModuleType
 ) -> FloatArray:
-    """Return the energy outside the subspace of blocks (B,), the mean over complete series.
+    """Return the energy outside the subspace of each series' blocks, (B, N).
 
     Parameters
     ----------
@@ -151,11 +152,11 @@ def outside_energies(
 
     Returns
     -------
-    ndarray of shape (B,)
-        NaN where no series is complete.
+    ndarray of shape (B, N)
+        NaN where a series has a value missing, or none to go by in the base window.
     """
     if len(starts) == 0:
-        return np.zeros(0)
+        return np.zeros((0, len(missing)))
     begin, end = int(starts[0]), int(starts[-1]) + space.length
     shape = (len(missing), len(starts), space.length)  # (N, B, L)
     standard = (values[:, begin:end] - space.mean) / space.scale
@@ -164,6 +165,12 @@ def outside_energies(
     left = xp.matmul(blocks, space.outside)
     energy = on_host(xp.sum(left * left, axis=-1))  # (B, N)
     whole = ~missing[:, begin:end].reshape(shape).any(axis=2).T & space.usable
+    return np.where(whole, energy, np.nan)
+
+
+def mean_energies(energies: FloatArray) -> FloatArray:
+    """Return the mean of blocks' energies, (B, N), over complete series, (B,); NaN without one."""
+    whole = ~np.isnan(energies)
     count = whole.sum(axis=1)
-    total = np.where(whole, energy, 0.0).sum(axis=1)
+    total = np.where(whole, energies, 0.0).sum(axis=1)
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)

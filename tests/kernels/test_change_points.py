@@ -47,6 +47,19 @@ def test_changes_when_detected_then_as_by_the_plain_twin(n_series: int, seed: in
     assert (found.alarms >= 300).any()
 
 
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_changes_when_series_end_and_have_gaps_then_as_by_the_plain_twin(seed: int) -> None:
+    series = stormy(seed, 6)[:, 200:355]  # the storm is from 100 on
+    gaps = np.random.default_rng(seed).random((6, 155)) < 0.05
+    gaps[3:, 85:] = True  # half of them end
+    series = np.where(gaps & (np.arange(155) >= SMALL.base_size), np.nan, series)
+    found, plain = detect(series, SMALL), plain_detect(series, SMALL)
+    assert found.alarms.tolist() == list(plain.alarms)
+    ends = list(plain.statistic)
+    np.testing.assert_allclose(found.statistic[ends], list(plain.statistic.values()), atol=1e-8)
+    assert len(plain.alarms) == 1
+
+
 def test_base_when_noise_surrounds_a_wave_then_rank_and_noise_are_those_planted() -> None:
     t = np.arange(2000)
     series = np.sin(0.7 * t)[None] + np.random.default_rng(3).normal(0.0, 0.1, (1, 2000))
@@ -129,17 +142,48 @@ def test_series_when_unusable_then_refused(series: np.ndarray, said: str) -> Non
 
 
 def test_rank_sum_when_fed_by_hand_then_scores_and_sums_as_on_paper() -> None:
-    sums = RankSum([1.0, 2.0, 3.0], [], score_table(3), 0.5)
+    sums = RankSum(np.array([[1.0], [2.0], [3.0]]), [], score_table(3), 0.5)
     first = ndtri(3.5 / 4)  # above all three: rank 4 of 4
-    assert sums.add(9.0) == pytest.approx(first - 0.5)
+    assert sums.add(np.array([9.0])) == pytest.approx(first - 0.5)
     # 9.0 is under suspicion, so that 8.0 is again ranked among three; 0.0 is the least of four.
-    assert sums.add(8.0) == pytest.approx(2 * (first - 0.5))
-    assert sums.add(0.0) == pytest.approx(max(0.0, 2 * (first - 0.5) + ndtri(0.5 / 4) - 0.5))
+    assert sums.add(np.array([8.0])) == pytest.approx(2 * (first - 0.5))
+    assert sums.add(np.array([0.0])) == pytest.approx(
+        max(0.0, 2 * (first - 0.5) + ndtri(0.5 / 4) - 0.5)
+    )
     assert sums.level == 0.0
-    assert sums.calm == [1.0, 2.0, 3.0, 9.0, 8.0, 0.0]
-    tied = RankSum([1.0, 2.0], [], score_table(2), 0.1)
+    assert sums.calm[:, 0].tolist() == [1.0, 2.0, 3.0, 9.0, 8.0, 0.0]
+    tied = RankSum(np.array([[1.0], [2.0]]), [], score_table(2), 0.1)
     # Above one and tied with the other: halfway between ranks 2 and 3 of 3.
-    assert tied.add(2.0) == pytest.approx(0.5 * (0.0 + ndtri(2.5 / 3)) - 0.1)
+    assert tied.add(np.array([2.0])) == pytest.approx(0.5 * (0.0 + ndtri(2.5 / 3)) - 0.1)
+
+
+def test_rank_sum_when_series_are_missing_then_calm_means_are_over_as_many_by_hand() -> None:
+    nan = np.nan
+    calm = np.array([[1.0, 5.0, 9.0], [4.0, nan, 6.0], [nan, 2.0, nan]])
+    # Of one series, the first: 1, 4, and for want of it 2. Then of two, the first and the last:
+    # (1 + 9) / 2, (4 + 6) / 2 and 2, which is all the third holds.
+    sums = RankSum(calm, [], score_table(3), 0.1)
+    assert sums.add(np.array([3.0, nan, nan])) == pytest.approx(ndtri(2.5 / 4) - 0.1)
+    sums = RankSum(calm, [], score_table(3), 0.1)
+    assert sums.add(np.array([7.0, nan, 5.0])) == pytest.approx(ndtri(3.5 / 4) - 0.1)
+
+
+@pytest.mark.parametrize("kind", ["drop out", "sporadic"])
+def test_run_length_when_values_are_missing_then_near_its_target(kind: str) -> None:
+    rng, n_alarms, n_watched = np.random.default_rng(12), 0, 0
+    watched = ChangeSettings(window=5, n_pages=12, run_length=150)
+    for _ in range(130):
+        noise = rng.normal(size=(10, 1260))
+        if kind == "drop out":
+            noise[1:, 60:] = np.nan  # nine of ten end with the base window
+        else:
+            noise[rng.random(noise.shape) < 0.03] = np.nan
+        found = detect(noise, watched)
+        stop = found.alarms[0] + 1 if len(found.alarms) else 1260
+        n_alarms += min(len(found.alarms), 1)
+        n_watched += int(stop - 60)
+    # 130 alarms: a standard error of 9 %.
+    assert n_watched / n_alarms == pytest.approx(150, rel=0.25)
 
 
 def test_run_lengths_when_simulated_then_as_by_the_plain_twin() -> None:
