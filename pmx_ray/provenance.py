@@ -18,6 +18,12 @@ FEATURES = "pmx-features"
 So their numbers are computed again when a feature changes, and nobody else's are.
 """
 
+CHANGE_POINTS_VERSION = "2"
+"""Bumped when the change point detector's numbers change."""
+
+CHANGE_POINTS = "pmx-change-points"
+"""What stands for ``CHANGE_POINTS_VERSION`` among the libraries of a forecaster that detects."""
+
 
 def canonical_json(value: object) -> bytes:
     """Return the one UTF-8 text of ``value``: sorted keys, no spaces, no NaN.
@@ -57,6 +63,6 @@ def library_version(name: str) -> str:
 
 
 def library_versions(names: Iterable[str]) -> dict[str, str]:
-    """Return the version of each of ``names``: distributions as installed, and ``FEATURES``."""
-    own = {FEATURES: FEATURES_VERSION}
+    """Return the version of each of ``names``: distributions as installed, and our own parts."""
+    own = {CHANGE_POINTS: CHANGE_POINTS_VERSION, FEATURES: FEATURES_VERSION}
     return {name: own.get(name) or library_version(name) for name in sorted(names)}

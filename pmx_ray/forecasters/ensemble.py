@@ -33,6 +33,7 @@ from pmx_ray.forecasters.registry import Device, family, register
 from pmx_ray.kernels.change_points import change_density, detect
 from pmx_ray.kernels.change_points_input import watched_series
 from pmx_ray.kernels.change_points_settings import ChangeSettings
+from pmx_ray.provenance import CHANGE_POINTS
 
 
 def _device(settings: EnsembleSettings) -> Device:
@@ -44,7 +45,7 @@ def _libraries(settings: EnsembleSettings) -> tuple[str, ...]:
     for spec in settings.members:
         names |= set(family(spec.name).libraries(spec.settings))
     if settings.weighting == "adaptive":
-        names |= {"arch", "statsmodels"}
+        names |= {"arch", "numba", CHANGE_POINTS, "statsmodels"}
     return tuple(sorted(names))
 
 
@@ -105,7 +106,7 @@ def _outcome(batch: ForecastBatch, ticker: int) -> Outcome:
 @register(
     "ensemble",
     settings=EnsembleSettings,
-    version="2",
+    version="3",
     summary="mixture of other forecasters, weighed by their past validation losses",
     libraries=_libraries,
     fit_s=_fit_s,

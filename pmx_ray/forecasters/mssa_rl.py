@@ -7,6 +7,10 @@ valued inside the training window alone, on one-step forecasts of fits that end 
 forecast moves a price, every action's reward is known at every session: nothing has to be tried
 out, and no random number is drawn.
 
+The detector's blocks and base windows begin with the first session of a history, so that a state
+depends on where the history starts as well as on the session; see docs/change_points.md. It
+depends on nothing later than the session.
+
 Shapes: N tickers, T sessions, S sessions with rewards, A actions.
 """
 
@@ -28,6 +32,7 @@ from pmx_ray.forecasters.samossa import MIN_RETURNS, FittedSamossa, Samossa, Sam
 from pmx_ray.kernels.change_points import Changes, ChangeSettings, detect
 from pmx_ray.kernels.change_points_input import watched_series
 from pmx_ray.kernels.samossa import Choice, fit_models
+from pmx_ray.provenance import CHANGE_POINTS
 
 LookBack: TypeAlias = Literal["whole", "since_change"]
 
@@ -328,7 +333,7 @@ def _changes(history: Panel, settings: MssaRlSettings) -> Changes:
     summary="singular spectrum analysis, trusted as far as it paid in like states",
     fit_s=lambda s: 4e-4 * len(s.fits),
     extend_s=3e-4,
-    libraries=lambda _: ("numba", "numpy", "scipy"),
+    libraries=lambda _: ("numba", "numpy", CHANGE_POINTS, "scipy"),
     search={
         "ar_order": {"low": 0, "high": 3},
         "prior_sessions": {"low": 30, "high": 1000, "log": True},

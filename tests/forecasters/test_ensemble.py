@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from pmx_ray import provenance
 from pmx_ray.data.calendar import calendar_sessions
 from pmx_ray.data.panel import Panel
 from pmx_ray.errors import SettingsError
@@ -220,6 +221,17 @@ def test_settings_when_wrong_then_one_line_says_why(written, message) -> None:
     with pytest.raises(SettingsError) as caught:
         ForecasterSpec.parse({"name": "ensemble", **written})
     assert message in str(caught.value)
+
+
+def test_spec_when_changes_are_detected_then_the_detector_has_a_version_in_it(monkeypatch) -> None:
+    bandit = ForecasterSpec.parse({"name": "mssa_rl"})
+    tuned = ForecasterSpec.parse({"name": "nested", "family": "mssa_rl"})
+    even = ensemble(*CHEAP, weighting="equal")
+    served = [ensemble(*CHEAP), ensemble({"name": "mssa_rl"}, weighting="equal"), bandit, tuned]
+    before = [spec.libraries for spec in (*served, even)]
+    monkeypatch.setattr(provenance, "CHANGE_POINTS_VERSION", "next")
+    moved = [spec.libraries != was for spec, was in zip((*served, even), before, strict=True)]
+    assert moved == [True] * 4 + [False]
 
 
 def test_spec_when_members_need_more_then_so_does_the_ensemble() -> None:
