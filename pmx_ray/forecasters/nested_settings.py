@@ -83,11 +83,6 @@ class NestedSettings(Settings):
         """What is searched."""
         return SearchSpace.parse(self.family, self.search, fixed=self.fixed)
 
-    @property
-    def n_inner_trials(self) -> int:
-        """Configurations that one fit compares; a count of trials has to reckon with them."""
-        return self.n_trials
-
 
 def _check_frame(space: SearchSpace) -> None:
     """Refuse a search that changes the scope or the device, which are of the spec as a whole."""

@@ -38,7 +38,7 @@ def test_fit_when_one_configuration_is_right_then_found_and_fitted_on_all(histor
     history = history_of(persistent(800))
     fitted = spec.build().fit(history, rng=rng())
     assert dict(fitted.spec.params)["order"][0] > 0  # with an autoregression
-    assert fitted.n_inner_trials == spec.settings.n_inner_trials == 12
+    assert fitted.n_inner_trials == spec.settings.n_trials == 12
     (outcome,) = fitted.forecast((1, 5))
     (alone,) = fitted.spec.build().fit(history, rng=rng()).forecast((1, 5))
     assert outcome.bands.tobytes() == alone.bands.tobytes()
@@ -123,7 +123,7 @@ def test_settings_when_read_back_then_the_same_spec() -> None:
         ({"search": {"rnk": {"low": 1, "high": 2}}}, "did you mean 'rank'"),
         ({"search": {"rank": {"low": 3, "high": 2}}}, "below high"),
         ({"search": {"scope": {"choices": ["ticker", "panel"]}}}, "another scope or device"),
-        ({"search": {"engine": {"choices": ["numpy", "cupy"]}}}, "another scope or device"),
+        ({"search": {"engine": {"choices": ["numpy", "cupy"]}}}, "device"),
         ({"family_version": "0"}, "written for version 0"),
         ({"steps": []}, "increase"),
         ({"n_trials": 0}, "n_trials"),
