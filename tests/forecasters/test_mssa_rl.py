@@ -152,7 +152,9 @@ def test_rewards_when_the_last_sessions_are_noise_then_the_earlier_stand() -> No
 
 
 # proves M3
-def test_rewards_when_a_change_is_alarmed_among_scored_sessions_then_later_fits_alone_know() -> None:
+def test_rewards_when_a_change_is_alarmed_among_scored_sessions_then_later_fits_alone_know() -> (
+    None
+):
     settings = SMALL.model_copy(update={"look_backs": ("since_change",)})
     returns, flat = waves(2)[:, 1:], np.zeros(500)  # fits end at 249, 309, 369, ...
     calm, changed = (
