@@ -21,6 +21,9 @@ LOGLIK = ROWS
 BANK_ROWS = 72
 """Rows of the bank of filters."""
 
+PATH_ROWS = 5
+"""Rows a session of the path: s, its derivatives of the density, and what is to come of it."""
+
 _BANKS = (0, 8, 16, 32, 48, 56, 64)  # where each kind of filter starts
 
 
@@ -221,8 +224,15 @@ def derivatives_of_one_lag(
     x: FloatArray,
     gradient: FloatArray,
     hessian: FloatArray,
+    path: FloatArray,
 ) -> None:
-    """Do what ``_derivatives`` does for p = q = 1, with every filter in a register."""
+    """Do what ``derivatives`` does for p = q = 1, with every filter in a register.
+
+    What s(t) adds to gradient and Hessian is linear in its derivatives, which are filtered inputs:
+    the same sums come of the inputs, weighted by what the slopes give when they are filtered by
+    the same filter from the end to the beginning (the adjoint), and no second derivative of s is
+    computed at all. ``path`` holds ``PATH_ROWS`` rows a session from one sweep to the next.
+    """
     at_alpha = form.mean + 1
     at_beta = at_alpha + 1 + form.o
     mu = load(x, 0) if form.mean else spread(0.0)
@@ -234,17 +244,12 @@ def derivatives_of_one_lag(
     back = load(facts, BACK)
     asymmetric = spread(float(form.o)) > 0.5
     zero = spread(0.0)
-    # First derivatives of s by mu, omega, alpha, delta and beta; second ones with beta and mu.
-    d_m, d_o, d_a = zero, spread(1.0), where(asymmetric, 0.5 * back, back)
-    d_d, d_b = where(asymmetric, 0.5 * back, 0.0), back
-    d_mb = d_ob = d_ab = d_db = d_bb = d_mm = d_ma = d_md = zero
-    g_m = g_o = g_a = g_d = g_b = g_n = zero
-    h_mm = h_mo = h_ma = h_md = h_mb = h_mn = h_oo = h_oa = h_od = h_ob = h_on = zero
-    h_aa = h_ad = h_ab = h_an = h_dd = h_db = h_dn = h_bb = h_bn = h_nn = zero
     s = omega + (0.5 * (alpha + delta) + beta) * back
     product, powers = spread(1.0), zero
     tails, tail_powers, total = spread(1.0), zero, zero
+    g_m = g_n = h_mm = h_mn = h_nn = zero
     n = len(y)
+    # The first sweep: derivatives of the log density by s, s twice, e, e twice, and both.
     for t in range(n):
         e = load(y, t) - mu
         square = e * e
@@ -259,76 +264,106 @@ def derivatives_of_one_lag(
             by_s = (power * share - 0.5) * inverse
             by_s_twice = (0.5 - power * share * (1.0 + shrink)) * inverse * inverse
             slope = 2.0 * power * width * inverse * shrink
-            by_e = -slope * e
-            by_e_twice = -slope * (shrink - share)
             by_both = slope * e * inverse * shrink
-            nu_s = share * (0.5 - power * width * shrink) * inverse
             nu_e = (2.0 * power * width * shrink - 1.0) * e * inverse * width * shrink
             g_n = fma(power * width, share, g_n)
             h_nn = h_nn + share * width * (1.0 - power * width * (1.0 + shrink))
-            h_mn = fma(nu_s, d_m, h_mn) - nu_e
-            h_on = fma(nu_s, d_o, h_on)
-            h_an = fma(nu_s, d_a, h_an)
-            h_dn = fma(nu_s, d_d, h_dn)
-            h_bn = fma(nu_s, d_b, h_bn)
+            h_mn = h_mn - nu_e
+            g_m = fma(slope, e, g_m)
+            h_mm = h_mm - slope * (shrink - share)
+            store(path, PATH_ROWS * t + 4, share * (0.5 - power * width * shrink) * inverse)
         else:
             inverse = 1.0 / s
             z = square * inverse
             total = total + z
-            by_s = (0.5 * z - 0.5) * inverse
-            by_s_twice = (0.5 - z) * inverse * inverse
-            by_e = -e * inverse
-            by_e_twice = -inverse
-            by_both = e * inverse * inverse
+            by_s = fma(0.5, z, -0.5) * inverse
+            squared = inverse * inverse
+            by_s_twice = (0.5 - z) * squared
+            by_both = e * squared
+            g_m = fma(e, inverse, g_m)
+            h_mm = h_mm - inverse
         if t & 15 == 15:
             powers = powers + exponent(product)
             product = mantissa(product)
             if form.student:
                 tail_powers = tail_powers + exponent(tails)
                 tails = mantissa(tails)
+        store(path, PATH_ROWS * t, s)
+        store(path, PATH_ROWS * t + 1, by_s)
+        store(path, PATH_ROWS * t + 2, by_s_twice)
+        store(path, PATH_ROWS * t + 3, by_both)
+        response = where((e < 0.0) & asymmetric, delta, alpha)
+        s = fma(beta, s, fma(response, square, omega))
+    # The second sweep, backwards: what a unit of input adds to all slopes that come after it, and
+    # its sums, with e and with its square; those after bad news besides.
+    ahead = zero
+    plain = with_e = with_square = bad_plain = bad_with_e = bad_with_square = g_b = zero
+    for back_t in range(n):
+        t = n - 1 - back_t
+        e = load(y, t) - mu
         bad = (e < 0.0) & asymmetric
-        response = where(bad, delta, alpha)
-        g_o = fma(by_s, d_o, g_o)
-        g_a = fma(by_s, d_a, g_a)
-        g_b = fma(by_s, d_b, g_b)
+        by_e = ahead * e
+        by_square = by_e * e
+        plain, bad_plain = plain + ahead, where(bad, bad_plain + ahead, bad_plain)
+        with_e, bad_with_e = with_e + by_e, where(bad, bad_with_e + by_e, bad_with_e)
+        with_square = with_square + by_square
+        bad_with_square = where(bad, bad_with_square + by_square, bad_with_square)
+        g_b = fma(ahead, load(path, PATH_ROWS * t), g_b)
+        before = fma(beta, ahead, load(path, PATH_ROWS * t + 1))
+        store(path, PATH_ROWS * t + 1, ahead)
+        ahead = before
+    # First derivatives of s by mu, omega, alpha, delta and beta.
+    d_m, d_o, d_a = zero, spread(1.0), where(asymmetric, 0.5 * back, back)
+    d_d, d_b = where(asymmetric, 0.5 * back, 0.0), back
+    g_m = g_m - 2.0 * fma(alpha, with_e - bad_with_e, delta * bad_with_e)
+    g_o, g_b = plain + ahead, fma(ahead, d_b, g_b)
+    g_a, g_d = fma(ahead, d_a, with_square - bad_with_square), fma(ahead, d_d, bad_with_square)
+    h_mm = h_mm + 2.0 * fma(alpha, plain - bad_plain, delta * bad_plain)
+    h_ma, h_md = -2.0 * (with_e - bad_with_e), -2.0 * bad_with_e
+    h_mo = h_mb = h_oo = h_oa = h_od = h_ob = h_aa = h_ad = h_ab = h_dd = h_db = h_bb = zero
+    h_on = h_an = h_dn = h_bn = zero
+    # The third sweep: what remains of the Hessian is products of first derivatives.
+    for t in range(n):
+        e = load(y, t) - mu
+        square = e * e
+        ahead, by_s_twice = load(path, PATH_ROWS * t + 1), load(path, PATH_ROWS * t + 2)
+        bad = (e < 0.0) & asymmetric
+        if form.student:
+            nu_s = load(path, PATH_ROWS * t + 4)
+            h_mn = fma(nu_s, d_m, h_mn)
+            h_on = fma(nu_s, d_o, h_on)
+            h_an = fma(nu_s, d_a, h_an)
+            h_dn = fma(nu_s, d_d, h_dn)
+            h_bn = fma(nu_s, d_b, h_bn)
+        weighted = fma(by_s_twice, d_b, ahead)
+        h_ob = fma(weighted, d_o, h_ob)
+        h_ab = fma(weighted, d_a, h_ab)
+        h_bb = fma(weighted + ahead, d_b, h_bb)
         if form.o:
-            g_d = fma(by_s, d_d, g_d)
+            h_db = fma(weighted, d_d, h_db)
             weighted = by_s_twice * d_d
-            if form.mean:
-                h_md = fma(by_s, d_md, fma(weighted, d_m, h_md)) - by_both * d_d
-                d_md = fma(beta, d_md, where(bad, -2.0 * e, 0.0))
             h_od = fma(weighted, d_o, h_od)
             h_ad = fma(weighted, d_a, h_ad)
             h_dd = fma(weighted, d_d, h_dd)
-            h_db = fma(by_s, d_db, fma(weighted, d_b, h_db))
-            d_db = fma(beta, d_db, d_d)
-            d_d = fma(beta, d_d, where(bad, square, 0.0))
         if form.mean:
-            g_m = fma(by_s, d_m, g_m) - by_e
+            by_both = load(path, PATH_ROWS * t + 3)
             weighted = fma(by_s_twice, d_m, -by_both)
-            h_mm = fma(by_s, d_mm, fma(weighted - by_both, d_m, h_mm)) + by_e_twice
             h_mo = fma(weighted, d_o, h_mo)
-            h_ma = fma(by_s, d_ma, fma(weighted, d_a, h_ma))
-            h_mb = fma(by_s, d_mb, fma(weighted, d_b, h_mb))
-            d_mm = fma(beta, d_mm, 2.0 * response)
-            d_ma = fma(beta, d_ma, where(bad, 0.0, -2.0 * e))
-            d_mb = fma(beta, d_mb, d_m)
-            d_m = fma(beta, d_m, -2.0 * response * e)
+            h_ma = fma(weighted, d_a, h_ma)
+            if form.o:
+                h_md = fma(weighted, d_d, h_md)
+            h_mb = fma(ahead, d_m, fma(weighted, d_b, h_mb))
+            h_mm = fma(weighted - by_both, d_m, h_mm)
+            d_m = fma(beta, d_m, -2.0 * e * where(bad, delta, alpha))
         weighted = by_s_twice * d_o
         h_oo = fma(weighted, d_o, h_oo)
         h_oa = fma(weighted, d_a, h_oa)
-        h_ob = fma(by_s, d_ob, fma(weighted, d_b, h_ob))
-        weighted = by_s_twice * d_a
-        h_aa = fma(weighted, d_a, h_aa)
-        h_ab = fma(by_s, d_ab, fma(weighted, d_b, h_ab))
-        h_bb = fma(by_s, d_bb, fma(by_s_twice * d_b, d_b, h_bb))
-        d_ob = fma(beta, d_ob, d_o)
-        d_ab = fma(beta, d_ab, d_a)
-        d_bb = fma(beta, d_bb, 2.0 * d_b)
+        h_aa = fma(by_s_twice * d_a, d_a, h_aa)
         d_o = fma(beta, d_o, 1.0)
         d_a = fma(beta, d_a, where(bad, 0.0, square))
-        d_b = fma(beta, d_b, s)
-        s = fma(beta, s, fma(response, square, omega))
+        d_b = fma(beta, d_b, load(path, PATH_ROWS * t))
+        if form.o:
+            d_d = fma(beta, d_d, where(bad, square, 0.0))
     log_product = powers * LOG_2 + log(product)
     value = -0.5 * log_product
     if form.student:

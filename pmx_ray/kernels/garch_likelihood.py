@@ -125,7 +125,8 @@ def likelihood(
 ) -> Any:
     """Return the log-likelihood; ``state`` gets the next variance, the last, and the last residual.
 
-    The logarithm of a product is taken once: its exponent is set aside every 16 sessions.
+    The logarithm of a product is taken once: its exponent is set aside every 16 sessions. So long
+    the fractions of a normal density share a denominator, since division is what costs.
     """
     at_alpha = form.mean + 1
     at_beta = at_alpha + form.p + form.o
@@ -139,7 +140,7 @@ def likelihood(
     s_before, e = back, spread(0.0)
     product, powers = spread(1.0), spread(0.0)
     tails, tail_powers, total = spread(1.0), spread(0.0), spread(0.0)
-    width = spread(0.0)
+    width, numerator = spread(0.0), spread(0.0)
     if form.student:
         width = 1.0 / (load(x, at_beta + form.q) - 2.0)
     square = back
@@ -149,13 +150,14 @@ def likelihood(
         e = load(y, t) - mu
         square = e * e
         if form.student:
-            product = product * s
             tails = tails * fma(square, width, s)
-        elif t & 1:  # two fractions by one division, which is what costs
-            both = s * s_before
-            product = product * both
-            total = total + fma(square, s_before, square_before * s) / both
+        else:
+            numerator = fma(numerator, s, square * product)
+        product = product * s
         if t & 15 == 15:
+            if not form.student:
+                total = total + numerator / product
+                numerator = spread(0.0)
             powers = powers + exponent(product)
             product = mantissa(product)
             if form.student:
@@ -167,9 +169,6 @@ def likelihood(
         if form.q > 1:
             following = following + beta_2 * s_before
         s_before, s = s, following
-    if n & 1 and not form.student:
-        product = product * s_before
-        total = total + square / s_before
     store(state, 0, s)
     store(state, 1, s_before)
     store(state, 2, e)
@@ -178,7 +177,7 @@ def likelihood(
         nu = load(x, at_beta + form.q)
         log_tails = tail_powers * LOG_2 + log(tails) - log_product
         return n * student_constant(nu) - 0.5 * log_product - 0.5 * (nu + 1.0) * log_tails
-    return -0.5 * (n * LOG_2_PI + log_product + total)
+    return -0.5 * (n * LOG_2_PI + log_product + (total + numerator / product))
 
 
 @inner

@@ -16,6 +16,7 @@ from pmx_ray.kernels.compiling import compiled, inner
 from pmx_ray.kernels.garch_derivatives import (
     BANK_ROWS,
     LOGLIK,
+    PATH_ROWS,
     derivatives,
     derivatives_of_one_lag,
 )
@@ -43,9 +44,11 @@ FIRST_DAMPING, MOST_DAMPING, FACTORISATIONS = 1e-3, 1e8, 12
 ON_FACE = 1e-10
 """Slack of a persistence that is as large as can be."""
 
-SAME, BEHIND, HOPE = 0.02, 1.0, 10.0
+SAME, BEHIND, ALIKE, HOPE = 0.02, 1.0, 0.5, 10.0
 """A search is at the known maximum where its coefficients are so near and its likelihood so little
-behind; a promised gain may come true so often over."""
+behind, or where its next step leads there: then the step must also promise what is missing, but for
+so much, and lead to a constant and to degrees of freedom that differ by less than this share. A
+promised gain may come true so often over."""
 
 NOWHERE = -1e300
 """Below any log-likelihood."""
@@ -57,6 +60,7 @@ class Room(NamedTuple):
     """Where a search writes: a row of eight lanes for each number; see ``room_for``."""
 
     y: FloatArray
+    path: FloatArray
     beside: FloatArray
     x: FloatArray
     trial: FloatArray
@@ -82,12 +86,16 @@ def room_for(n: int) -> Room:
     """Return the room of searches over windows of ``n`` returns, every lane idle."""
 
     def rows(number: int) -> FloatArray:
-        return np.ones((number, WIDTH))  # an idle lane computes something harmless
+        # A vector that crosses the end of a cache line costs two accesses; numpy aligns to less.
+        spare = np.ones((number + 1) * WIDTH)  # an idle lane computes something harmless
+        first = -spare.ctypes.data % (8 * WIDTH) // 8
+        return spare[first : first + number * WIDTH].reshape(number, WIDTH)
 
     climb = rows(_CLIMB)
     climb[_MOVING] = 0.0
     return Room(
         y=rows(n),
+        path=rows(PATH_ROWS * n),
         beside=rows(FACTS),
         x=rows(ROWS),
         trial=rows(ROWS),
@@ -157,7 +165,7 @@ def search(
             job[lane] = n_begun
             n_begun += 1
         if bank is None:  # then the general pass is not even compiled
-            derivatives_of_one_lag(y, beside, form, trial, gradient, hessian)
+            derivatives_of_one_lag(y, beside, form, trial, gradient, hessian, room.path)
         else:
             derivatives(y, beside, form, trial, gradient, hessian, bank)
         _judge(k, trial, gradient, hessian, x, gradient_here, hessian_here, climb)
@@ -173,8 +181,8 @@ def search(
             room.weights,
             room.face,
         )
-        _give_up(form, x, rival, climb)
         _bounded(form, k, x, step, trial)
+        _give_up(form, k, x, trial, rival, climb)
         for lane in range(WIDTH):
             if job[lane] >= 0 and climb[_MOVING, lane] == 0.0:
                 done = job[lane]
@@ -294,18 +302,26 @@ def _newton_step(
 
 
 @inner
-def _give_up(form: Form, x: FloatArray, rival: FloatArray, climb: FloatArray) -> None:
-    """Stop lanes that come to the known maximum, or cannot beat it."""
-    at_alpha = form.mean + 1
-    distance = spread(0.0)
-    for i in range(at_alpha, at_alpha + form.p + form.o + form.q):
+def _give_up(
+    form: Form, k: int, x: FloatArray, trial: FloatArray, rival: FloatArray, climb: FloatArray
+) -> None:
+    """Stop lanes that come to the known maximum, or head there, or cannot beat it."""
+    at_omega, at_nu = form.mean, form.mean + 1 + form.p + form.o + form.q
+    distance, coming = spread(0.0), spread(0.0)
+    for i in range(at_omega + 1, at_nu):
         apart = absolute(load(x, i) - load(rival, i))
         distance = where(apart > distance, apart, distance)
+        apart = absolute(load(trial, i) - load(rival, i))
+        coming = where(apart > coming, apart, coming)
     behind = load(climb, _BEAT) - load(climb, _BEST)
+    promised = load(climb, _PROMISED) * (1.0 + load(climb, _DAMPING))
     same = (distance < SAME) & (behind < BEHIND)
-    hope = HOPE * load(climb, _PROMISED) * (1.0 + load(climb, _DAMPING))
-    hopeless = (behind > hope + 0.5) & (load(climb, _STEPS) > 2.5)
-    store(climb, _MOVING, where(same | hopeless, 0.0, load(climb, _MOVING)))
+    heading = (coming < SAME) & (absolute(behind - promised) < BEHIND)
+    for i in range(at_omega, k, at_nu - at_omega):  # the constant, and degrees of freedom
+        known = load(rival, i)
+        heading = heading & (absolute(load(trial, i) - known) < ALIKE * known)
+    hopeless = (behind > HOPE * promised + 0.5) & (load(climb, _STEPS) > 2.5)
+    store(climb, _MOVING, where(same | heading | hopeless, 0.0, load(climb, _MOVING)))
 
 
 @inner

@@ -15,6 +15,7 @@ from pmx_ray.kernels.garch import Form
 from pmx_ray.kernels.garch_derivatives import (
     BANK_ROWS,
     LOGLIK,
+    PATH_ROWS,
     derivatives,
     derivatives_of_one_lag,
 )
@@ -137,7 +138,8 @@ def slopes(form: Form, y: np.ndarray, x: np.ndarray, *, one_lag: bool = False):
     rows[: len(x)] = x[:, None]
     lanes = np.repeat(y[:, None], WIDTH, axis=1)
     if one_lag:
-        derivatives_of_one_lag(lanes, facts, form, rows, gradient, hessian)
+        path = np.full((PATH_ROWS * len(y), WIDTH), np.nan)
+        derivatives_of_one_lag(lanes, facts, form, rows, gradient, hessian, path)
     else:
         derivatives(lanes, facts, form, rows, gradient, hessian, np.zeros((BANK_ROWS, WIDTH)))
     k = len(x)

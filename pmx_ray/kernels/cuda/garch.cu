@@ -112,7 +112,7 @@ DEVICE Coefficients coefficients(const double *x) {
 // One point of the grid on its way through a window.
 struct Path {
     Coefficients c;
-    double s, s_before, width, total;
+    double s, s_before, width, numerator, total;
     Product product, tails;
 
     DEVICE void begin(const double *x, double back) {
@@ -120,20 +120,20 @@ struct Path {
         s = c.first(back);
         s_before = back;
         width = 1.0 / (c.nu - 2.0);
-        total = 0.0;
+        numerator = total = 0.0;
         product.value = tails.value = 1.0;
         product.powers = tails.powers = 0;
     }
     DEVICE void step(long long t, double e, double square, double square_before) {
-        if (FORM_STUDENT) {
-            product.value *= s;
-            tails.value *= s + square * width;
-        } else if (t & 1) {  // two fractions by one division, which is what costs
-            const double both = s * s_before;
-            product.value *= both;
-            total += (square * s_before + square_before * s) / both;
-        }
+        // Fractions share a denominator for 16 sessions, since division is what costs.
+        if (FORM_STUDENT) tails.value *= s + square * width;
+        else numerator = numerator * s + square * product.value;
+        product.value *= s;
         if ((t & 15) == 15) {
+            if (!FORM_STUDENT) {
+                total += numerator / product.value;
+                numerator = 0.0;
+            }
             product.set_aside();
             if (FORM_STUDENT) tails.set_aside();
         }
@@ -142,13 +142,10 @@ struct Path {
         s_before = s;
         s = next;
     }
-    DEVICE double loglik(long long n, double square) {
-        if (!FORM_STUDENT && (n & 1)) {
-            product.value *= s_before;
-            total += square / s_before;
-        }
+    DEVICE double loglik(long long n) const {
         const double log_product = product.logarithm();
-        if (!FORM_STUDENT) return -0.5 * (n * LOG_2_PI + log_product + total);
+        if (!FORM_STUDENT)
+            return -0.5 * (n * LOG_2_PI + log_product + (total + numerator / product.value));
         const double log_tails = tails.logarithm() - log_product;
         return n * student_constant(c.nu) - 0.5 * log_product - 0.5 * (c.nu + 1.0) * log_tails;
     }
@@ -438,15 +435,20 @@ struct Climb {
         return !(arrived || stuck || steps >= MAX_STEPS);
     }
 
-    // Returns whether it comes to the known maximum, or cannot beat it.
-    DEVICE bool given_up(const double *known, double beat) const {
-        double distance = 0.0;
+    // Returns whether it comes to the known maximum, or heads there, or cannot beat it.
+    DEVICE bool given_up(const double *trial, const double *known, double beat) const {
+        double distance = 0.0, coming = 0.0;
         for (int i = AT_ALPHA; i < AT_NU; ++i) {
-            const double apart = fabs(x[i] - known[i]);
+            const double apart = fabs(x[i] - known[i]), then = fabs(trial[i] - known[i]);
             if (apart > distance) distance = apart;
+            if (then > coming) coming = then;
         }
-        const double behind = beat - best, hope = HOPE * promised * (1.0 + damping);
-        return (distance < SAME && behind < BEHIND) || (behind > hope + 0.5 && steps > 2);
+        const double behind = beat - best, hope = promised * (1.0 + damping);
+        const bool same = distance < SAME && behind < BEHIND;
+        bool heading = coming < SAME && fabs(behind - hope) < BEHIND;
+        for (int i = AT_OMEGA; i < K; i += AT_NU - AT_OMEGA)  // the constant, degrees of freedom
+            heading = heading && fabs(trial[i] - known[i]) < ALIKE * known[i];
+        return same || heading || (behind > HOPE * hope + 0.5 && steps > 2);
     }
 
     // Writes the point one step on, brought back inside the bounds.
@@ -525,7 +527,7 @@ KERNEL survey(long long n_windows, long long n, const double *returns, const dou
             UNROLL for (int p = 0; p < AT_ONCE; ++p) paths[p].step(t, e, square, square_before);
         }
         UNROLL for (int p = 0; p < AT_ONCE; ++p) {
-            const double value = paths[p].loglik(n, square);
+            const double value = paths[p].loglik(n);
             if (begin + p < n_points) values[(begin + p) * n_windows + w] = value;
         }
     }
@@ -554,8 +556,9 @@ KERNEL search(long long n_searches, long long n_windows, long long n, const doub
                                              facts[FACT_BACK * n_windows + w], trial, gradient,
                                              hessian);
             climb.judge(trial, value, gradient, hessian);
-            moving = climb.newton_step() && !climb.given_up(known + i * K, beat[i]);
+            moving = climb.newton_step();
             climb.bounded(trial);
+            moving = moving && !climb.given_up(trial, known + i * K, beat[i]);
             if (moving) continue;
             for (int k = 0; k < K; ++k) points[i * K + k] = climb.x[k];
             values[i] = climb.best;

@@ -49,7 +49,8 @@ def source(form: Form) -> str:
             name: getattr(garch_search, name)
             for name in (
                 "MIN_OMEGA", "MAX_PERSISTENCE", "MAX_STEPS", "TOLERANCE", "FIRST_DAMPING",
-                "MOST_DAMPING", "FACTORISATIONS", "ON_FACE", "SAME", "BEHIND", "HOPE", "NOWHERE",
+                "MOST_DAMPING", "FACTORISATIONS", "ON_FACE", "SAME", "BEHIND", "ALIKE", "HOPE",
+                "NOWHERE",
             )
         },
         "AT_ONCE": AT_ONCE,
