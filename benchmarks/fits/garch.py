@@ -44,7 +44,7 @@ class Case(NamedTuple):
 CASES = (
     Case("GARCH(1,1) normal", Form(1, 1, 0, 1, 0), 300.0),
     Case("GARCH(1,1) t", Form(1, 1, 0, 1, 1), 150.0),
-    Case("GJR(1,1) normal", Form(1, 1, 1, 1, 0), 200.0),
+    Case("GJR(1,1) normal", Form(1, 1, 1, 1, 0), 250.0),
     Case("GJR(1,1) t", Form(1, 1, 1, 1, 1), 150.0),
     Case("GARCH(2,2) normal", Form(1, 2, 0, 2, 0), 0.0),
 )

@@ -259,7 +259,7 @@ class Garch:
 @register(
     "garch",
     settings=GarchSettings,
-    version="2",
+    version="3",
     summary="GARCH and GJR-GARCH of log returns, normal or Student-t, by maximum likelihood",
     libraries=lambda settings: _LIBRARIES[settings.engine],
     fit_s=lambda settings: 0.013 if settings.engine == "reference" else 5e-5,
