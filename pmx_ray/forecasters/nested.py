@@ -67,7 +67,7 @@ class FittedNested:
 @register(
     "nested",
     settings=NestedSettings,
-    version="1",
+    version="2",
     summary="another forecaster whose parameters are searched anew inside every fit",
     libraries=_libraries,
     fit_s=_fit_s,
