@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pmx_ray._typing import FloatArray, IntArray, frozen
-from pmx_ray.backtest.blocks import BlockSize, plan_blocks
+from pmx_ray.backtest.blocks import scopes_of
 from pmx_ray.backtest.cells import collect
-from pmx_ray.backtest.runner import run_block
+from pmx_ray.backtest.runner import frame_of
 from pmx_ray.backtest.settings import BASELINE
 from pmx_ray.backtest.strategy import TradingRule
 from pmx_ray.data.panel import Panel
@@ -170,12 +170,8 @@ _BASE = ForecasterSpec.parse({"name": BASELINE})
 def forecasts(
     panel: Panel, plan: FoldPlan, spec: ForecasterSpec, *, run: Run, seed: int
 ) -> pa.Table:
-    """Return the frame of ``spec`` over a run of folds, block by block as a sweep would."""
-    first, stop = run
-    folds = plan[first:stop]
-    size = BlockSize(folds=len(folds), tickers=panel.n_tickers)
-    blocks = plan_blocks(panel, folds, specs=[spec], seed=seed, size=size, known=frozenset()).todo
-    return pa.concat_tables([run_block(panel, folds, block) for block in blocks])
+    """Return the frame of ``spec`` over a run of folds: the rows that a sweep's blocks hold."""
+    return frame_of(panel, plan[slice(*run)], spec, scopes=scopes_of(spec, panel), seed=seed)
 
 
 def _serves(table: pa.Table, steps: tuple[int, ...]) -> bool:

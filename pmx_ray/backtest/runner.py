@@ -44,13 +44,33 @@ def run_block(panel: Panel, plan: FoldPlan, block: WorkBlock) -> pa.Table:
     pyarrow.Table
         Rows of ``FRAME_SCHEMA``, canonically sorted; a failed fit is a row with a status.
     """
-    folds, first = _own_folds(plan, block)
-    prices = panel.select(block.tickers).window(first, first + folds.last_read + 1)
+    prices, folds = panel.select(block.tickers), plan[block.first : block.stop]
+    return frame_of(prices, folds, block.spec, scopes=block.scopes, seed=block.seed)
+
+
+def frame_of(
+    panel: Panel, plan: FoldPlan, spec: ForecasterSpec, *, scopes: Scopes, seed: int
+) -> pa.Table:
+    """Return the forecast frame of ``spec`` over a whole plan; see ``run_block``.
+
+    Parameters
+    ----------
+    panel : Panel
+        The tickers of ``scopes``.
+    plan : FoldPlan
+        Folds over the panel's sessions; the first makes a fit of its own.
+    spec : ForecasterSpec
+        What is fitted.
+    scopes : tuple of tuple of str
+        The tickers by what is fitted jointly.
+    seed : int
+        Root of every generator a fit may draw from.
+    """
+    folds, first = _shifted(plan)
+    prices = panel.window(first, first + folds.last_read + 1)
     seen = int(max(folds.train_stop.max(), folds.cutoff.max() + 1))
-    batch = forecast_scopes(
-        prices.window(0, seen), folds, block.spec, scopes=block.scopes, seed=block.seed
-    )
-    return build_frame(block.spec.id, prices, folds, batch)
+    batch = forecast_scopes(prices.window(0, seen), folds, spec, scopes=scopes, seed=seed)
+    return build_frame(spec.id, prices, folds, batch)
 
 
 def forecast_scopes(
@@ -116,7 +136,7 @@ def failed_block(
     panel: Panel, plan: FoldPlan, block: WorkBlock, *, status: Status, reason: str
 ) -> pa.Table:
     """Return the frame of a block that was never computed: every cell with one status."""
-    folds, first = _own_folds(plan, block)
+    folds, first = _shifted(plan[block.first : block.stop])
     prices = panel.select(block.tickers).window(first, first + folds.last_read + 1)
     shape = (len(folds), prices.n_tickers, len(folds.steps))
     missing = np.full(shape, np.nan)
@@ -135,7 +155,7 @@ def n_failed(table: pa.Table) -> int:
     return int(pc.sum(pc.not_equal(table["status"], Status.OK.value)).as_py() or 0)
 
 
-def _own_folds(plan: FoldPlan, block: WorkBlock) -> tuple[FoldPlan, int]:
-    folds = plan[block.first : block.stop]
+def _shifted(folds: FoldPlan) -> tuple[FoldPlan, int]:
+    """Return the folds counted from the first session they see, and that session."""
     first = folds.first_seen
     return folds.shifted(first), first
