@@ -75,31 +75,12 @@ def render_search_page(shown: Shown) -> str:
     """Return the page as HTML."""
     chapters = _chapters(shown)
     plots = [plot for chapter in chapters for plot in chapter.plots]
-    scripts = (shell.plotly(), shell.static("page.js"))
-    name = shown.search.settings.name
-    body = tag(
-        "body",
-        tag(
-            "div",
-            _top(shown),
-            _verdict(shown),
-            shell.contents(chapters),
-            tag("main", _key(plots), *(chapter.html for chapter in chapters)),
-            class_="page",
-        ),
-        shell.data("figures", shell.figure_data(plots)),
-        *(tag("script", Markup(text)) for text in scripts),
+    return shell.document(
+        f"{shown.search.settings.name}: whether tuning helped",
+        (_top(shown), _verdict(shown)),
+        _key(plots),
+        chapters,
     )
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=shell.policy(scripts)),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("link", rel="icon", href="data:,"),
-        tag("title", f"{name}: whether tuning helped"),
-        tag("style", Markup(shell.static("page.css"))),
-    )
-    return f"<!doctype html>\n{tag('html', head, body, lang='en')}\n"
 
 
 def _chapters(shown: Shown) -> list[Chapter]:

@@ -82,33 +82,14 @@ def render_page(
     chapters = _chapters(view, figures.styles(view), comparison, provenance)
     if decision is not None:
         chapters.insert(0, _certificate(decision))
-    plots = [plot for chapter in chapters for plot in chapter.plots]
     title = str(provenance.get("name", "sweep"))
-    scripts = (shell.plotly(), shell.static("page.js"))
-    body = tag(
-        "body",
-        tag(
-            "div",
-            _top(title, view, provenance),
-            _verdict(view, provenance),
-            shell.contents(chapters),
-            tag("main", _controls(view), *(chapter.html for chapter in chapters)),
-            class_="page",
-        ),
-        shell.data("figures", shell.figure_data(plots)),
-        *(tag("script", Markup(text)) for text in scripts),
+    return shell.document(
+        f"{title}: forecasters against the random walk",
+        (_top(title, view, provenance), _verdict(view, provenance)),
+        _controls(view),
+        chapters,
+        data_step=str(view.steps[0]) if view.steps else "",
     )
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=shell.policy(scripts)),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("link", rel="icon", href="data:,"),
-        tag("title", f"{title}: forecasters against the random walk"),
-        tag("style", Markup(shell.static("page.css"))),
-    )
-    first = str(view.steps[0]) if view.steps else ""
-    return f"<!doctype html>\n{tag('html', head, body, lang='en', data_step=first)}\n"
 
 
 def _chapters(

@@ -105,3 +105,46 @@ def plotly() -> str:
     # An HTML parser turns CR LF into LF, and the policy's hash is of the text after that.
     text: str = get_plotlyjs()
     return text.replace("\r\n", "\n")
+
+
+def document(
+    title: str,
+    top: Sequence[Markup],
+    controls: Markup,
+    chapters: Sequence[Chapter],
+    **attributes: str,
+) -> str:
+    """Return a whole page: what stands above the chapters, these, and the data of their figures.
+
+    Parameters
+    ----------
+    title : str
+        Of the window.
+    top : sequence of Markup
+        What comes before the list of chapters.
+    controls : Markup
+        What stays in sight above the chapters.
+    chapters : sequence of Chapter
+        In their order.
+    **attributes : str
+        Of the root element.
+    """
+    plots = [plot for chapter in chapters for plot in chapter.plots]
+    scripts = (plotly(), static("page.js"))
+    main = tag("main", controls, *(chapter.html for chapter in chapters))
+    body = tag(
+        "body",
+        tag("div", *top, contents(chapters), main, class_="page"),
+        data("figures", figure_data(plots)),
+        *(tag("script", Markup(text)) for text in scripts),
+    )
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", http_equiv="Content-Security-Policy", content=policy(scripts)),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("link", rel="icon", href="data:,"),
+        tag("title", title),
+        tag("style", Markup(static("page.css"))),
+    )
+    return f"<!doctype html>\n{tag('html', head, body, lang='en', **attributes)}\n"
