@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from pmx_ray.backtest.report_types import json_bytes
 from pmx_ray.clock import Clock
 from pmx_ray.data.panel import Panel
-from pmx_ray.data.sources import load_panel
+from pmx_ray.data.sources import read_prices
 from pmx_ray.folds import FoldPlan, as_json, folds_of, partition
 from pmx_ray.forecasters.search_space import SearchSpace
 from pmx_ray.lake import FolderStore
@@ -105,17 +105,13 @@ def prepare(
         If the settings, the data or the folds cannot be used.
     """
     assert settings.folds.tuning_end is not None  # noqa: S101 - the settings demand it
-    load = partial(
-        load_panel,
-        settings.panel,
-        clock=clock,
-        threshold=settings.data_quality_threshold,
-        base_dir=base_dir,
-    )
-    whole, _ = load()
+    prices = read_prices(settings.panel, clock=clock, base_dir=base_dir)
+    threshold = settings.data_quality_threshold
+    whole, _ = prices.admitted(clock=clock, threshold=threshold)
     partition(folds_of(whole, settings.folds), whole.sessions, settings.folds.tuning_end)
     # The gate itself must not see later: a ticker may be left out for what it does there.
-    panel, quality = load(until=settings.folds.tuning_end)
+    seen = prices.until(settings.folds.tuning_end)
+    panel, quality = seen.admitted(clock=clock, threshold=threshold)
     panel, plan = tuning_partition(panel, settings)
     folder = root.resolve() / f"{settings.name}-tune-{settings.tune_id(panel.sha256)[:12]}"
     return Search(folder, settings, settings.space(), panel, plan, quality.as_json(), base_dir)

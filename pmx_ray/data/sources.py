@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Annotated, TypeAlias
@@ -27,13 +28,77 @@ PanelSettings: TypeAlias = Annotated[
 """Where a panel comes from. Simulated prices come only when they are asked for by name."""
 
 
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """Rows of a source, not yet seen by the quality gate.
+
+    Attributes
+    ----------
+    rows : DataFrame
+        In long form, with the columns that the gate takes.
+    source : str
+        Where they come from, in words.
+    policy : GatePolicy
+        How they are judged.
+    origins : tuple of (str, str)
+        Ticker and the vendor that had it, where there are several.
+    """
+
+    rows: pd.DataFrame
+    source: str
+    policy: GatePolicy
+    origins: tuple[tuple[str, str], ...] = ()
+
+    def until(self, last: date) -> "Prices":
+        """Return the rows up to a session; the gate then knows nothing of later ones."""
+        return replace(self, rows=self.rows[self.rows["date"] <= pd.Timestamp(last)])
+
+    def admitted(self, *, clock: Clock, threshold: float) -> tuple[Panel, QualityReport]:
+        """Return the panel of the rows and what the gate saw; see ``load_panel``."""
+        return admit(
+            self.rows,
+            source=self.source,
+            policy=self.policy,
+            today=clock().date(),
+            threshold=threshold,
+            origins=self.origins,
+        )
+
+
+def read_prices(
+    settings: PanelSettings,
+    *,
+    clock: Clock,
+    base_dir: Path | None = None,
+    bar_sources: Mapping[str, BarSource] | None = None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Prices:
+    """Return the rows that ``settings`` describe; arguments and errors are ``load_panel``'s."""
+    match settings:
+        case BundledSettings():
+            rows, policy = read_bundled(settings)
+            source = bundled_origin(settings.name)
+            return Prices(select_rows(rows, settings, source=source), source, policy)
+        case FileSettings():
+            rows, policy = read_file(settings, base_dir=base_dir)
+            source = str(settings.path)
+            return Prices(select_rows(rows, settings, source=source), source, policy)
+        case SimulatedSettings():
+            panel, _ = simulate(settings)
+            policy = GatePolicy(calendar=settings.calendar, splits=False)
+            return Prices(long_rows(panel), f"simulated {settings.kind}", policy)
+        case VendorSettings():
+            sources = vendor_sources(settings) if bar_sources is None else bar_sources
+            rows, origins = fetch_bars(settings, sources=sources, clock=clock, sleep=sleep)
+            return Prices(rows, " then ".join(settings.vendors), settings.policy, origins)
+
+
 def load_panel(
     settings: PanelSettings,
     *,
     clock: Clock,
     threshold: float = 0.95,
     base_dir: Path | None = None,
-    until: date | None = None,
     bar_sources: Mapping[str, BarSource] | None = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> tuple[Panel, QualityReport]:
@@ -49,9 +114,6 @@ def load_panel(
         Least quality score of a panel that is admitted, 0 to 1.
     base_dir : Path, optional
         Where a relative path in the settings starts; the working folder unless given.
-    until : date, optional
-        Last session that the gate and the panel see; later rows are dropped before anything
-        looks at them.
     bar_sources : mapping of str to BarSource, optional
         Vendors by name in place of the real ones.
     sleep : callable
@@ -66,37 +128,7 @@ def load_panel(
     VendorError
         If no vendor has a ticker.
     """
-    today = clock().date()
-    match settings:
-        case BundledSettings():
-            rows, policy = read_bundled(settings)
-            source = bundled_origin(settings.name)
-            rows = select_rows(_upto(rows, until), settings, source=source)
-            return admit(rows, source=source, policy=policy, today=today, threshold=threshold)
-        case FileSettings():
-            rows, policy = read_file(settings, base_dir=base_dir)
-            source = str(settings.path)
-            rows = select_rows(_upto(rows, until), settings, source=source)
-            return admit(rows, source=source, policy=policy, today=today, threshold=threshold)
-        case SimulatedSettings():
-            panel, _ = simulate(settings)
-            policy = GatePolicy(calendar=settings.calendar, splits=False)
-            source = f"simulated {settings.kind}"
-            rows = _upto(long_rows(panel), until)
-            return admit(rows, source=source, policy=policy, today=today, threshold=threshold)
-        case VendorSettings():
-            sources = vendor_sources(settings) if bar_sources is None else bar_sources
-            rows, origins = fetch_bars(settings, sources=sources, clock=clock, sleep=sleep)
-            return admit(
-                _upto(rows, until),
-                source=" then ".join(settings.vendors),
-                policy=settings.policy,
-                today=today,
-                threshold=threshold,
-                origins=origins,
-            )
-
-
-def _upto(rows: pd.DataFrame, until: date | None) -> pd.DataFrame:
-    """Return the rows up to a session; their numbers stay."""
-    return rows if until is None else rows[rows["date"] <= pd.Timestamp(until)]
+    prices = read_prices(
+        settings, clock=clock, base_dir=base_dir, bar_sources=bar_sources, sleep=sleep
+    )
+    return prices.admitted(clock=clock, threshold=threshold)
