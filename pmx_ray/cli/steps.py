@@ -3,7 +3,7 @@
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +27,7 @@ from pmx_ray.clock import Clock, utc_now
 from pmx_ray.errors import SettingsError
 from pmx_ray.forecasters.labels import short
 from pmx_ray.forecasters.protocol import Status
-from pmx_ray.forecasters.registry import load_families
+from pmx_ray.forecasters.registry import ForecasterSpec, load_families
 from pmx_ray.governance.trials import trials_of
 from pmx_ray.lake import BlockStore, Receipt, open_store, read_block
 from pmx_ray.ledger import open_ledger
@@ -143,7 +143,7 @@ def run_step(
     settled = [Settled(block, receipts[block.id]) for block in plan.done]
     seconds = sum(block.predicted_s for block in plan.todo)
     if plan.todo:
-        _check_devices(plan, sweep.settings.execution)
+        check_devices((block.spec for block in plan.todo), sweep.settings.execution)
         folder_of.keep_cut(store, plan.blocks)
         if address is None and _is_small(seconds, sweep.settings.execution):
             address = IN_PROCESS
@@ -175,8 +175,9 @@ def _is_small(seconds: float, execution: ExecutionSettings) -> bool:
     return seconds < SMALL_S and execution.workers is None and execution.gpu_workers == 0
 
 
-def _check_devices(plan: BlockPlan, execution: ExecutionSettings) -> None:
-    needing = sorted({block.spec.label for block in plan.todo if block.device == "gpu"})
+def check_devices(specs: Iterable[ForecasterSpec], execution: ExecutionSettings) -> None:
+    """Refuse specs that need a card where the settings ask for no worker that has one."""
+    needing = sorted({spec.label for spec in specs if spec.device == "gpu"})
     if needing and execution.gpu_workers == 0:
         raise SettingsError(
             f"{needing[0]} needs a GPU worker and execution.gpu_workers is 0; set it to 1 or more"

@@ -11,7 +11,6 @@ from pmx_ray.cli import options
 from pmx_ray.cli.options import EXIT_FAILED_CELLS, Address, Assignments, Json, Out
 from pmx_ray.cli.place import default_root, ledger_url
 from pmx_ray.clock import utc_now
-from pmx_ray.errors import SettingsError
 
 if TYPE_CHECKING:
     from pmx_ray.backtest.sweep import Sweep
@@ -100,7 +99,7 @@ def _search(
 def _carry_out(
     search: "Search", loop: "SearchLoop", contest: "Contest", *, address: str | None
 ) -> None:
-    from pmx_ray.cli.steps import IN_PROCESS  # noqa: PLC0415
+    from pmx_ray.cli.steps import IN_PROCESS, check_devices  # noqa: PLC0415
     from tune_jobs import job  # noqa: PLC0415
 
     if address == IN_PROCESS:
@@ -113,12 +112,9 @@ def _carry_out(
     from tune_jobs.tuner import run_search  # noqa: PLC0415
 
     execution = search.settings.execution
-    gpu = search.space.default.device == "gpu"
-    if gpu and execution.gpu_workers == 0:
-        raise SettingsError(
-            f"{search.space.default.label} needs a GPU worker and execution.gpu_workers is 0; set "
-            "it to 1 or more"
-        )
+    default = search.space.default
+    check_devices([default], execution)
+    gpu = default.device == "gpu"
     with connected(address, n_workers=execution.workers or os.cpu_count() or 1):
         run_search(
             loop,
