@@ -4,7 +4,6 @@ import math
 from typing import TypeAlias
 
 import numpy as np
-from arch.bootstrap import StationaryBootstrap
 from scipy import special
 
 from pmx_ray._typing import FloatArray
@@ -88,6 +87,8 @@ def resample_counts(
     ----------
     Politis, Romano (1994), Journal of the American Statistical Association 89, 1303-1313.
     """
+    from arch.bootstrap import StationaryBootstrap  # noqa: PLC0415 - seconds to import
+
     bootstrap = StationaryBootstrap(block, np.arange(n_cutoffs), seed=rng)
     counts = np.empty((n_resamples, n_cutoffs))
     for row, (drawn, _) in enumerate(bootstrap.bootstrap(n_resamples)):
