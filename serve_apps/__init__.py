@@ -1,0 +1,1 @@
+"""Ray Serve applications: the signal endpoint and what it is measured against."""
