@@ -9,7 +9,8 @@ PmxError
 │   ├── MissingValueError           nothing is stored under a key
 │   └── CorruptBlockError           a stored block does not match its receipt
 ├── LedgerError (RuntimeError)      the ledger's database cannot be used
-│   └── StaleVersionError           an alias has moved since its version was read
+│   ├── StaleVersionError           an alias has moved since its version was read
+│   └── TakenKeyError               an idempotency key was used for something else
 ├── RegistryError (RuntimeError)    a model version cannot be kept, verified or served
 ├── EngineError (RuntimeError)      the machine lacks what a forecaster's engine needs
 └── ClusterError (RuntimeError)     the Ray cluster cannot run what was asked
@@ -56,6 +57,10 @@ class LedgerError(PmxError, RuntimeError):
 
 class StaleVersionError(LedgerError):
     """An alias has moved since its version was read."""
+
+
+class TakenKeyError(LedgerError):
+    """An idempotency key was used for something else."""
 
 
 class RegistryError(PmxError, RuntimeError):

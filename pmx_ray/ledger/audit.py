@@ -4,7 +4,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select, update
 
-from pmx_ray.errors import LedgerError
+from pmx_ray.errors import LedgerError, TakenKeyError
 from pmx_ray.ledger.chain import (
     AuditEntry,
     AuditHead,
@@ -113,7 +113,7 @@ def replayed(connection: Connection, entry: NewEntry) -> AuditEntry | None:
 
     Raises
     ------
-    LedgerError
+    TakenKeyError
         If the key was used for something else.
     """
     if entry.key is None:
@@ -128,7 +128,7 @@ def replayed(connection: Connection, entry: NewEntry) -> AuditEntry | None:
         return standing
     names = asked.keys() | entry.payload.keys()
     differing = sorted(name for name in names if asked.get(name) != entry.payload.get(name))
-    raise LedgerError(
+    raise TakenKeyError(
         f"key '{entry.key}' belongs to entry {standing.seq} ({standing.kind}), which differs in "
         f"{', '.join(differing) or 'kind'}; give this one a key of its own"
     )
