@@ -27,6 +27,7 @@ class Status(StrEnum):
     NO_PRICE = "no_price"
     NOT_CONVERGED = "not_converged"
     EXPLOSIVE = "explosive"
+    UNANSWERED = "unanswered"
     ERROR = "error"
     QUARANTINED = "quarantined"
 
