@@ -1,6 +1,6 @@
 """Sessions of an exchange: the days that count as time in this project."""
 
-from datetime import time
+from datetime import date, datetime, time
 from functools import cache
 from zoneinfo import ZoneInfo
 
@@ -126,6 +126,26 @@ def sessions_after(name: str, session: np.datetime64, n_sessions: int) -> DateAr
             f"calendar '{name}' ends on {days[-1]}; it has no {n_sessions} sessions after {session}"
         )
     return found
+
+
+def close_time(name: str, session: date) -> datetime:
+    """Return when a session of the calendar ``name`` closed, UTC.
+
+    Raises
+    ------
+    DataError
+        If the day is no session.
+    """
+    calendar = _cached_calendar(name)
+    if not calendar.is_session(session.isoformat()):
+        raise DataError(f"{session} is no session of calendar '{name}'")
+    closed: datetime = calendar.session_close(session.isoformat()).to_pydatetime()
+    return closed
+
+
+@cache
+def _cached_calendar(name: str) -> xc.ExchangeCalendar:
+    return _calendar(name)
 
 
 def _calendar(name: str) -> xc.ExchangeCalendar:

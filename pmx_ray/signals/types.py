@@ -203,6 +203,10 @@ class SignalBook(Settings):
         Why a model did not speak at all.
     entries : mapping of str to BookEntry
         By ticker.
+    closed_at : datetime, optional
+        When the cutoff's session closed, UTC; None where prices are replayed, which never age.
+    note : str
+        What every answer is to say about the prices; empty where there is nothing to say.
     """
 
     cutoff: date
@@ -211,6 +215,8 @@ class SignalBook(Settings):
     models: Mapping[Source, ModelRef]
     failures: Mapping[Source, str] = Field(default_factory=dict)
     entries: Mapping[str, BookEntry]
+    closed_at: AwareDatetime | None = None
+    note: str = ""
 
     @property
     def id(self) -> str:

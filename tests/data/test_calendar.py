@@ -1,9 +1,12 @@
+from datetime import date
+
 import numpy as np
 import pytest
 
 from pmx_ray.data.bundled import BundledSettings, read_bundled
 from pmx_ray.data.calendar import (
     calendar_sessions,
+    close_time,
     planned_sessions,
     sessions_after,
     sessions_between,
@@ -63,3 +66,16 @@ def test_planned_sessions_when_a_calendar_has_no_rules_then_its_week(name: str) 
     weekdays = np.is_busday(planned_sessions(name))
     assert weekdays.all() == (name == "XSHG")
     assert np.isin(calendar_sessions(name), planned_sessions(name)).all()
+
+
+def test_close_time_when_winter_in_new_york_then_nine_in_the_evening_utc() -> None:
+    assert close_time("XNYS", date(2022, 12, 28)).isoformat() == "2022-12-28T21:00:00+00:00"
+
+
+def test_close_time_when_half_session_then_one_in_the_afternoon_there() -> None:
+    assert close_time("XNYS", date(2022, 11, 25)).isoformat() == "2022-11-25T18:00:00+00:00"
+
+
+def test_close_time_when_no_session_then_refused_by_name() -> None:
+    with pytest.raises(DataError, match="2022-12-25 is no session of calendar 'XNYS'"):
+        close_time("XNYS", date(2022, 12, 25))

@@ -1,0 +1,119 @@
+"""What a replica answers with: a book under the flags, each ticker's bundle made when first asked.
+
+A board never changes. When flags, book, champion or freshness change, a new one takes its place
+at once, and requests that began on the old one end on it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from pmx_ray.errors import DataError
+from pmx_ray.signals.flag_source import FlagView
+from pmx_ray.signals.router import route
+from pmx_ray.signals.types import Candidate, SignalBook, SignalBundle, Source
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """A book, the flags it is seen under, and the answers made so far.
+
+    Attributes
+    ----------
+    book : SignalBook
+        Candidates of every ticker.
+    view : FlagView
+        The flags.
+    stale_reason : str
+        Why the prices are too old to act on; empty where they are not.
+    """
+
+    book: SignalBook
+    view: FlagView
+    stale_reason: str = ""
+    _made: dict[str, tuple[str, bytes]] = field(default_factory=dict, compare=False, repr=False)
+
+    def knows(self, ticker: str) -> bool:
+        """Return whether the book holds a ticker."""
+        return ticker in self.book.entries
+
+    def answer(self, ticker: str) -> tuple[str, bytes]:
+        """Return a ticker's bundle as id and JSON.
+
+        Raises
+        ------
+        DataError
+            If the book does not hold the ticker.
+        NothingToServeError
+            If no model has anything to say about it.
+        """
+        made = self._made.get(ticker)
+        if made is None:
+            if not self.knows(ticker):
+                raise DataError(f"ticker {ticker} is not served; see GET /v1/tickers")
+            bundle = self.bundle(ticker)
+            made = self._made[ticker] = (bundle.id, bundle.model_dump_json().encode())
+        return made
+
+    def bundle(self, ticker: str) -> SignalBundle:
+        """Return a ticker's bundle; a pure function of the board."""
+        return route(
+            self.book,
+            ticker,
+            self.view.values,
+            flags_version=self.view.version,
+            flags_status=self.view.status,
+            stale_reason=self.stale_reason,
+        )
+
+
+def without_withdrawn(book: SignalBook, in_service: Mapping[Source, str]) -> SignalBook:
+    """Return a book without the signals of models that are no longer in service.
+
+    Parameters
+    ----------
+    book : SignalBook
+        As it was computed.
+    in_service : mapping of Source to str
+        The model that each alias points to now.
+    """
+    gone = {
+        source: f"{model.label} (model {model.model_id[:12]}) was taken out of service"
+        for source, model in book.models.items()
+        if source is not Source.LLM and in_service.get(source) != model.model_id
+    }
+    if not gone:
+        return book
+    entries = {
+        ticker: entry.model_copy(
+            update={
+                "candidates": {
+                    source: Candidate(failure=gone[source]) if source in gone else candidate
+                    for source, candidate in entry.candidates.items()
+                }
+            }
+        )
+        for ticker, entry in book.entries.items()
+    }
+    return book.model_copy(
+        update={
+            "entries": entries,
+            "models": {s: model for s, model in book.models.items() if s not in gone},
+            "failures": {**book.failures, **gone},
+        }
+    )
+
+
+def staleness(book: SignalBook, *, now: datetime, max_age: timedelta) -> str:
+    """Return why a book's prices are too old to act on; empty where they are not."""
+    if book.closed_at is None:
+        return ""
+    age, hour = now - book.closed_at, timedelta(hours=1)
+    if age > max_age:
+        return (
+            f"the newest price is of {book.cutoff}, {age / hour:.0f} hours old; at most "
+            f"{max_age / hour:.0f} are allowed"
+        )
+    if age < timedelta(0):
+        return f"the newest price is of {book.cutoff}, which has not closed yet: a clock is wrong"
+    return ""
