@@ -11,8 +11,10 @@ from sqlalchemy import (
     Dialect,
     Double,
     ForeignKey,
+    Integer,
     LargeBinary,
     MetaData,
+    UniqueConstraint,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -50,6 +52,13 @@ class UtcDateTime(TypeDecorator[datetime]):
         if value is None:
             return None
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+Seq = BigInteger().with_variant(Integer, "sqlite")
+"""A number the database gives out; SQLite does so for INTEGER alone."""
+
+_ACTIONS = "action IN ('buy', 'sell', 'hold')"
+_RISK_LEVELS = "risk_level IN ('low', 'medium', 'high', 'extreme')"
 
 
 class Base(DeclarativeBase):
@@ -180,6 +189,132 @@ class AliasRow(Base):
     model: Mapped[str]
     version: Mapped[int] = mapped_column(BigInteger)
     seq: Mapped[int] = mapped_column(BigInteger, ForeignKey("audit.seq"))
+
+
+class FlagVersionRow(Base):
+    """One version of the flags: the entry of the audit log that says what they are."""
+
+    __tablename__ = "flag_versions"
+    __table_args__ = (CheckConstraint("version >= 1", name="version"),)
+
+    version: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    seq: Mapped[int] = mapped_column(BigInteger, ForeignKey("audit.seq"), unique=True)
+
+
+class BookRow(Base):
+    """One signal book: every candidate of every ticker at a cutoff, as JSON."""
+
+    __tablename__ = "signal_books"
+
+    seq: Mapped[int] = mapped_column(Seq, primary_key=True, autoincrement=True)
+    book_id: Mapped[str] = mapped_column(unique=True)
+    cutoff: Mapped[date] = mapped_column(index=True)
+    computed_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    document: Mapped[str]
+
+
+class SignalRow(Base):
+    """One signal of one model in one book; ``valid`` is null until the validator has judged it."""
+
+    __tablename__ = "signals"
+    __table_args__ = (
+        CheckConstraint(_ACTIONS, name="action"),
+        CheckConstraint(_RISK_LEVELS, name="risk_level"),
+        CheckConstraint("confidence >= 0 AND confidence <= 1", name="confidence"),
+        CheckConstraint("step >= 1", name="step"),
+    )
+
+    book_id: Mapped[str] = mapped_column(primary_key=True)
+    ticker: Mapped[str] = mapped_column(primary_key=True)
+    source: Mapped[str] = mapped_column(primary_key=True)
+    action: Mapped[str]
+    risk_level: Mapped[str]
+    step: Mapped[int]
+    expected_return: Mapped[float] = mapped_column(Double)
+    volatility: Mapped[float] = mapped_column(Double)
+    confidence: Mapped[float] = mapped_column(Double)
+    position_frac: Mapped[float] = mapped_column(Double)
+    cutoff: Mapped[date] = mapped_column(index=True)
+    model_id: Mapped[str]
+    label: Mapped[str]
+    close: Mapped[float | None] = mapped_column(Double)
+    valid: Mapped[bool | None]
+    layers: Mapped[dict[str, bool] | None] = mapped_column(JSON(none_as_null=True))
+    why: Mapped[str]
+
+
+class AssessmentRow(Base):
+    """One call of the language model, answered or not; a call without an answer says hold."""
+
+    __tablename__ = "llm_assessments"
+    __table_args__ = (
+        CheckConstraint(_ACTIONS, name="action"),
+        CheckConstraint(_RISK_LEVELS, name="risk_level"),
+        CheckConstraint("status IN ('answered', 'failed')", name="status"),
+        CheckConstraint(
+            "status = 'failed' OR (risk_level IS NOT NULL AND confidence IS NOT NULL "
+            "AND expected_return IS NOT NULL)",
+            name="answer",
+        ),
+        UniqueConstraint("key", "at"),
+    )
+
+    seq: Mapped[int] = mapped_column(Seq, primary_key=True, autoincrement=True)
+    key: Mapped[str]
+    model: Mapped[str]
+    digest: Mapped[str]
+    ticker: Mapped[str]
+    cutoff: Mapped[date] = mapped_column(index=True)
+    action: Mapped[str]
+    risk_level: Mapped[str | None]
+    confidence: Mapped[float | None] = mapped_column(Double)
+    expected_return: Mapped[float | None] = mapped_column(Double)
+    prompt_tokens: Mapped[int]
+    output_tokens: Mapped[int]
+    seconds: Mapped[float] = mapped_column(Double)
+    cached: Mapped[bool]
+    status: Mapped[str]
+    reason: Mapped[str]
+    at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+
+
+class RequestRow(Base):
+    """One request that the endpoint answered, with the name of the token and never the token."""
+
+    __tablename__ = "requests"
+
+    seq: Mapped[int] = mapped_column(Seq, primary_key=True, autoincrement=True)
+    id: Mapped[str] = mapped_column(unique=True)
+    at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+    token: Mapped[str]
+    method: Mapped[str]
+    path: Mapped[str]
+    status: Mapped[int]
+    latency_s: Mapped[float] = mapped_column(Double)
+    signal_id: Mapped[str]
+    replica: Mapped[str]
+
+
+class LegacyRow(Base):
+    """One row of an older program's database, with the words of today beside the row itself."""
+
+    __tablename__ = "legacy_records"
+    __table_args__ = (
+        CheckConstraint(_ACTIONS, name="action"),
+        CheckConstraint(_RISK_LEVELS, name="risk_level"),
+        CheckConstraint("action IS NOT NULL OR origin = 'llm_risks'", name="action_known"),
+        CheckConstraint("risk_level IS NOT NULL OR origin <> 'llm_risks'", name="risk_known"),
+    )
+
+    record_id: Mapped[str] = mapped_column(primary_key=True)
+    origin: Mapped[str]
+    ticker: Mapped[str] = mapped_column(index=True)
+    day: Mapped[date]
+    action: Mapped[str | None]
+    risk_level: Mapped[str | None]
+    confidence: Mapped[float | None] = mapped_column(Double)
+    model: Mapped[str]
+    original: Mapped[dict[str, object]] = mapped_column(JSON)
 
 
 def insert(connection: Connection, table: type[Base]) -> sqlite.Insert | postgresql.Insert:

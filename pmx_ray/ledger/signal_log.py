@@ -1,0 +1,251 @@
+"""Every signal that any model made, one row each, with what the validator found about it."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from datetime import date
+from typing import Any, TypeAlias
+
+from sqlalchemy import ColumnElement, Connection, bindparam, func, select, update
+
+from pmx_ray.errors import LedgerError
+from pmx_ray.ledger.engines import explained, for_writing
+from pmx_ray.ledger.ledger import Ledger
+from pmx_ray.ledger.tables import SignalRow, insert_new
+from pmx_ray.taxonomy import Action, RiskLevel
+
+SignalResult: TypeAlias = tuple[str, str, str, bool, Mapping[str, bool]]
+"""Book id, ticker, source, whether the validator passed it, and each layer's verdict."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignalRecord:
+    """One signal as the ledger keeps it.
+
+    Attributes
+    ----------
+    book_id, ticker, source : str
+        Together its key: the book it stands in, whom it is about, which place made it.
+    action : Action
+        What it advises.
+    risk_level : RiskLevel
+        How risky acting on it is.
+    step : int
+        Horizon, sessions after the cutoff, >= 1.
+    expected_return, volatility : float
+        Of the cumulative log return over the horizon, decimal.
+    confidence : float
+        0 to 1.
+    position_frac : float
+        Share of capital, signed.
+    cutoff : date
+        Last session the model saw.
+    model_id, label : str
+        Which model made it.
+    close : float or None
+        Price at the cutoff; None where it did not trade.
+    valid : bool or None
+        Whether the validator passed it; None until it has judged.
+    why : str
+        One sentence for people.
+
+    Raises
+    ------
+    LedgerError
+        If a figure is not finite or out of its range, or an id is empty.
+    """
+
+    book_id: str
+    ticker: str
+    source: str
+    action: Action
+    risk_level: RiskLevel
+    step: int
+    expected_return: float
+    volatility: float
+    confidence: float
+    position_frac: float
+    cutoff: date
+    model_id: str
+    label: str
+    close: float | None
+    valid: bool | None
+    why: str
+
+    def __post_init__(self) -> None:
+        name = f"signal {self.book_id[:12]}/{self.ticker}/{self.source}"
+        object.__setattr__(self, "action", Action(self.action))
+        object.__setattr__(self, "risk_level", RiskLevel(self.risk_level))
+        if not (self.book_id and self.ticker and self.source):
+            raise LedgerError(f"{name} lacks a part of its key; name book, ticker and source")
+        figures = {f.name: getattr(self, f.name) for f in fields(self)}
+        for word, value in figures.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise LedgerError(f"{word} of {name} was {value}; it must be finite")
+        if self.step < 1 or not 0 <= self.confidence <= 1:
+            raise LedgerError(
+                f"{name} has step {self.step} and confidence {self.confidence}; "
+                "they must be >= 1 and within 0 to 1"
+            )
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """Book id, ticker, source."""
+        return self.book_id, self.ticker, self.source
+
+
+@dataclass(frozen=True, slots=True)
+class SignalCounts:
+    """How many signals there are, and of which kind.
+
+    Attributes
+    ----------
+    n : int
+        All.
+    by_source, by_action, by_risk_level : mapping of str to int
+        Each sums to ``n``.
+    valid, invalid, not_judged : int
+        By the validator; they sum to ``n``.
+    """
+
+    n: int
+    by_source: Mapping[str, int]
+    by_action: Mapping[str, int]
+    by_risk_level: Mapping[str, int]
+    valid: int
+    invalid: int
+    not_judged: int
+
+
+class SignalLog:
+    """The signals of a ledger.
+
+    Parameters
+    ----------
+    ledger : Ledger
+        An open ledger; it stays the caller's to close.
+    """
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._engine = ledger.engine
+
+    def record(self, records: Iterable[SignalRecord]) -> int:
+        """Write signals in one transaction and return how many were new.
+
+        One whose key is there already is left as it stands, with its validator's result.
+
+        Raises
+        ------
+        LedgerError
+            If the database cannot be written; then none was.
+        """
+        return self.record_all(records, ())
+
+    def record_results(self, results: Iterable[SignalResult]) -> None:
+        """Write what the validator found; a later result takes the place of an earlier one.
+
+        Raises
+        ------
+        LedgerError
+            If a signal is not in the ledger, or the database cannot be written; then none was.
+        """
+        self.record_all((), results)
+
+    def record_all(self, records: Iterable[SignalRecord], results: Iterable[SignalResult]) -> int:
+        """Write signals and then results, all or nothing; return how many signals were new.
+
+        Raises
+        ------
+        LedgerError
+            As the two methods above.
+        """
+        # In one order for every writer, so that two never wait for each other's rows.
+        rows = [_columns(record) for record in sorted(records, key=lambda record: record.key)]
+        judged = sorted(results, key=lambda result: result[:3])
+        if not rows and not judged:
+            return 0
+        with explained(self._engine, "written"), for_writing(self._engine).begin() as connection:
+            n_new = _insert(connection, rows)
+            for result in judged:
+                _judge(connection, result)
+        return n_new
+
+    def counts(self) -> SignalCounts:
+        """Return how many signals there are, by kind.
+
+        Raises
+        ------
+        LedgerError
+            If the database cannot be read.
+        """
+        keys = (SignalRow.source, SignalRow.action, SignalRow.risk_level, SignalRow.valid)
+        query = select(*keys, func.count()).group_by(*keys)
+        with explained(self._engine, "read"), self._engine.connect() as connection:
+            return tally([(*row[:4], row[4]) for row in connection.execute(query)])
+
+    def since(self, cutoff: date, source: str | None = None) -> tuple[SignalRecord, ...]:
+        """Return the signals from ``cutoff`` on, by cutoff, ticker, source and book.
+
+        Parameters
+        ----------
+        cutoff : date
+            The first cutoff wanted.
+        source : str, optional
+            Only signals of this place.
+
+        Raises
+        ------
+        LedgerError
+            If the database cannot be read.
+        """
+        names = [field.name for field in fields(SignalRecord)]
+        wanted: list[ColumnElement[bool]] = [SignalRow.cutoff >= cutoff]
+        if source is not None:
+            wanted.append(SignalRow.source == source)
+        query = select(*(SignalRow.__table__.c[name] for name in names)).where(*wanted)
+        with explained(self._engine, "read"), self._engine.connect() as connection:
+            found = [SignalRecord(**row) for row in connection.execute(query).mappings()]
+        # Sorted here: the servers' orders of text differ from each other and from Python's.
+        return tuple(sorted(found, key=lambda r: (r.cutoff, r.ticker, r.source, r.book_id)))
+
+
+def tally(rows: Iterable[tuple[str, str, str, bool | None, int]]) -> SignalCounts:
+    """Return counts from rows of source, action, risk level, validity and number."""
+    by: tuple[dict[str, int], ...] = ({}, {}, {})
+    validity: dict[bool | None, int] = {}
+    for source, action, risk_level, valid, n in rows:
+        for counted, word in zip(by, (source, action, risk_level), strict=True):
+            counted[str(word)] = counted.get(str(word), 0) + n
+        validity[valid] = validity.get(valid, 0) + n
+    valid_, invalid, open_ = (validity.get(verdict, 0) for verdict in (True, False, None))
+    return SignalCounts(valid_ + invalid + open_, *by, valid_, invalid, open_)
+
+
+def _columns(record: SignalRecord) -> dict[str, Any]:
+    columns = {field.name: getattr(record, field.name) for field in fields(record)}
+    return {**columns, "action": record.action.value, "risk_level": record.risk_level.value}
+
+
+def _insert(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> int:
+    if not rows:
+        return 0
+    new = insert_new(connection, SignalRow).returning(SignalRow.ticker)
+    return len(connection.execute(new, rows).all())
+
+
+def _judge(connection: Connection, result: SignalResult) -> None:
+    book_id, ticker, source, valid, layers = result
+    here = (
+        (SignalRow.book_id == bindparam("b"))
+        & (SignalRow.ticker == bindparam("t"))
+        & (SignalRow.source == bindparam("s"))
+    )
+    done = connection.execute(
+        update(SignalRow).where(here).values(valid=valid, layers=dict(layers)),
+        {"b": book_id, "t": ticker, "s": source},
+    )
+    if done.rowcount != 1:
+        raise LedgerError(
+            f"signal {book_id[:12]}/{ticker}/{source} is not in the ledger, so what the validator "
+            "found about it has no place; record the signal first"
+        )
