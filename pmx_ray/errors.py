@@ -5,6 +5,7 @@ PmxError
 ├── DataError (ValueError)          input data cannot be used; exit code 2
 │   └── QualityError                the quality gate refused it
 ├── VendorError (RuntimeError)      a data vendor did not answer as documented
+├── LlmError (RuntimeError)         a language model did not answer usably
 ├── LakeError (RuntimeError)        the block store cannot be read or written
 │   ├── MissingValueError           nothing is stored under a key
 │   └── CorruptBlockError           a stored block does not match its receipt
@@ -12,6 +13,7 @@ PmxError
 │   ├── StaleVersionError           an alias has moved since its version was read
 │   └── TakenKeyError               an idempotency key was used for something else
 ├── RegistryError (RuntimeError)    a model version cannot be kept, verified or served
+├── NothingToServeError (RuntimeError)  no model has a signal that may be shown
 ├── EngineError (RuntimeError)      the machine lacks what a forecaster's engine needs
 └── ClusterError (RuntimeError)     the Ray cluster cannot run what was asked
 
@@ -37,6 +39,10 @@ class QualityError(DataError):
 
 class VendorError(PmxError, RuntimeError):
     """A data vendor did not answer as documented."""
+
+
+class LlmError(PmxError, RuntimeError):
+    """A language model did not answer usably."""
 
 
 class LakeError(PmxError, RuntimeError):
@@ -65,6 +71,10 @@ class TakenKeyError(LedgerError):
 
 class RegistryError(PmxError, RuntimeError):
     """A model version cannot be kept, verified or served."""
+
+
+class NothingToServeError(PmxError, RuntimeError):
+    """No model has a signal that may be shown."""
 
 
 class EngineError(PmxError, RuntimeError):
