@@ -86,7 +86,7 @@ def render_page(
     return shell.document(
         f"{title}: forecasters against the random walk",
         (_top(title, view, provenance), _verdict(view, provenance)),
-        _controls(view),
+        controls(view),
         chapters,
         data_step=str(view.steps[0]) if view.steps else "",
     )
@@ -213,7 +213,8 @@ def _said(verdict: wording.Verdict) -> Markup:
     return tag("p", tag("strong", answer), " ", tag("span", " ".join(rest), class_="rest"))
 
 
-def _controls(view: ReportView) -> Markup:
+def controls(view: ReportView) -> Markup:
+    """Return what chooses the step and what shows and hides a forecaster in every figure."""
     styles = figures.styles(view)
     steps = (
         tag(

@@ -37,15 +37,16 @@ def contents(chapters: Sequence[Chapter]) -> Markup:
     return tag("nav", tag("ul", *links), class_="contents", aria_label="Contents")
 
 
-def gallery(plots: Sequence[Plot], *, thirds: bool = False) -> Markup:
-    """Return figures side by side, two or three a row."""
-    return tag("div", *map(figure_box, plots), class_="plots thirds" if thirds else "plots")
+def gallery(plots: Sequence[Plot], *, thirds: bool = False, choice: str = "step") -> Markup:
+    """Return figures side by side, two or three a row; ``choice`` is what their variants are of."""
+    boxes = (figure_box(plot, choice=choice) for plot in plots)
+    return tag("div", *boxes, class_="plots thirds" if thirds else "plots")
 
 
-def figure_box(plot: Plot) -> Markup:
+def figure_box(plot: Plot, *, choice: str = "step") -> Markup:
     """Return the place of one figure: title, unit, plot, caption."""
     stepped = "" not in plot.by_step
-    step = markup(", step ", tag("span", next(iter(plot.by_step)), data_step_name=True))
+    step = markup(f", {choice} ", tag("span", next(iter(plot.by_step)), data_step_name=True))
     return tag(
         "figure",
         tag("h3", plot.title, step if stepped else Markup()),
@@ -116,6 +117,8 @@ def document(
 ) -> str:
     """Return a whole page: what stands above the chapters, these, and the data of their figures.
 
+    Plotly comes with it where there are figures to draw.
+
     Parameters
     ----------
     title : str
@@ -130,7 +133,7 @@ def document(
         Of the root element.
     """
     plots = [plot for chapter in chapters for plot in chapter.plots]
-    scripts = (plotly(), static("page.js"))
+    scripts = (plotly(), static("page.js")) if plots else (static("page.js"),)
     main = tag("main", controls, *(chapter.html for chapter in chapters))
     body = tag(
         "body",
