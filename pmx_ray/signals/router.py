@@ -1,0 +1,216 @@
+"""Which model's signal answers for a ticker, under the flags; a pure function of book and flags.
+
+The first of these that applies decides:
+
+1. The kill switch is on: hold, whatever the models say (route ``killed``).
+2. The flags have not been known for too long (status SAFE): the fallback.
+3. ``llm_only``: the language model; the fallback where it has no signal.
+4. ``time_series_pct`` leaves the ticker out: the fallback.
+5. ``merge_llm``: the champion's signal, held back by the language model's; else the champion's.
+   Without a signal of the champion, the fallback.
+
+What then answers is served as hold where prices are stale or a layer of the validator failed.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import UTC
+from typing import Literal, TypeAlias
+
+from pmx_ray.errors import NothingToServeError
+from pmx_ray.signals.flags import FlagValues, bucket
+from pmx_ray.signals.merging import merge
+from pmx_ray.signals.offers import NAMES, Desk, unmet
+from pmx_ray.signals.signal_id import BOOK_CHARS, SignalId
+from pmx_ray.signals.types import (
+    FlagStatus,
+    LayerCheck,
+    Signal,
+    SignalBook,
+    SignalBundle,
+    Source,
+)
+from pmx_ray.taxonomy import Action
+
+Route: TypeAlias = Literal["champion", "merged", "llm_only", "fallback", "killed"]
+
+ROLLOUT_SALT = "time_series_pct"
+"""Salt of the hash that says which tickers a percentage takes in."""
+
+SERVABLE = (Source.CHAMPION, Source.FALLBACK, Source.LLM)
+"""Who may answer, best known first."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """What answers, before anything keeps it from trading."""
+
+    route: Route
+    signal: Signal
+    checks: tuple[LayerCheck, ...]
+    reason: str
+    fallback_used: bool = False
+
+
+def route(
+    book: SignalBook,
+    ticker: str,
+    flags: FlagValues,
+    *,
+    flags_version: int,
+    flags_status: FlagStatus,
+    stale_reason: str = "",
+    book_id: str = "",
+) -> SignalBundle:
+    """Return what is served for a ticker.
+
+    Parameters
+    ----------
+    book : SignalBook
+        What each model said.
+    ticker : str
+        Whom it is asked about.
+    flags : FlagValues
+        The flags, or their last known values.
+    flags_version : int
+        Their version, >= 0.
+    flags_status : FlagStatus
+        How well they are known; where SAFE, only ``kill_switch`` of them counts.
+    stale_reason : str
+        Why the newest price is too old to trade on; empty where it is not.
+    book_id : str
+        ``book.id``, for one who routes many tickers of one book; computed unless given.
+
+    Returns
+    -------
+    SignalBundle
+        Its model is the one that made its signal. A signal held for any reason has confidence 0
+        and says why.
+
+    Raises
+    ------
+    NothingToServeError
+        If neither what the flags ask for nor the fallback has a signal for the ticker.
+    """
+    desk = Desk.laid(book, ticker)
+    choice = _choice(desk, flags, flags_status)
+    holds = _holds(choice, flags, stale_reason)
+    name = SignalId(
+        cutoff=book.cutoff,
+        book=(book_id or book.id)[:BOOK_CHARS],
+        flags_version=flags_version,
+        flags_status=flags_status,
+        stale=bool(stale_reason),
+        ticker=ticker,
+    )
+    return SignalBundle(
+        id=str(name),
+        ticker=ticker,
+        signal=held(choice.signal, " ".join(holds)) if holds else choice.signal,
+        model=book.models[choice.signal.source],
+        as_of=book.computed_at.astimezone(UTC),
+        cutoff=choice.signal.cutoff,
+        flags_version=flags_version,
+        flags_status=flags_status,
+        route=choice.route,
+        reason=" ".join(text for text in (choice.reason, *holds, book.note) if text),
+        fallback_used=choice.fallback_used,
+        stale=bool(stale_reason),
+        checks=choice.checks,
+        considered=desk.considered(),
+    )
+
+
+def held(signal: Signal, why: str) -> Signal:
+    """Return a signal as hold with no position and no confidence: a rule speaks, not a forecast."""
+    changed = {"action": Action.HOLD, "position_frac": 0.0, "confidence": 0.0, "why": why}
+    return signal.model_copy(update=changed)
+
+
+def _choice(desk: Desk, flags: FlagValues, status: FlagStatus) -> _Choice:
+    safe = status is FlagStatus.SAFE
+    if flags.kill_switch:
+        return _killed(desk, safe=safe)
+    if safe:
+        return _fallback(desk, "The flags have not been known for too long", used=True)
+    if flags.llm_only:
+        return _llm_only(desk)
+    place = bucket(desk.ticker, salt=ROLLOUT_SALT)
+    if place >= flags.time_series_pct:
+        asked = (
+            f"The champion serves {flags.time_series_pct} % of tickers, and {desk.ticker} is not "
+            f"among them (place {place} of 0 to 99)"
+        )
+        return _fallback(desk, asked, used=False)
+    return _champion(desk, flags)
+
+
+def _killed(desk: Desk, *, safe: bool) -> _Choice:
+    known = (Source.FALLBACK, Source.LLM) if safe else SERVABLE
+    for source in known:
+        if source in desk.offers:
+            reason = f"The kill switch is on; the numbers shown are of {NAMES[source]}."
+            return _answer(desk, source, route="killed", reason=reason)
+    raise _nothing(desk, "the kill switch is on, and nothing would trade")
+
+
+def _llm_only(desk: Desk) -> _Choice:
+    if Source.LLM in desk.offers:
+        reason = "The flags ask for the language model alone."
+        return _answer(desk, Source.LLM, route="llm_only", reason=reason)
+    lacking = desk.lacking(Source.LLM)
+    asked = f"The flags ask for the language model alone, and it has no signal: {lacking}"
+    return _fallback(desk, asked, used=True)
+
+
+def _champion(desk: Desk, flags: FlagValues) -> _Choice:
+    if Source.CHAMPION not in desk.offers:
+        asked = f"The champion has no signal: {desk.lacking(Source.CHAMPION)}"
+        return _fallback(desk, asked, used=True)
+    reason = "The flags ask for the champion."
+    choice = _answer(desk, Source.CHAMPION, route="champion", reason=reason)
+    return _merged(desk, choice) if flags.merge_llm else choice
+
+
+def _merged(desk: Desk, alone: _Choice) -> _Choice:
+    asked = "The flags ask for the champion and the language model together"
+    llm = desk.offers.get(Source.LLM)
+    if llm is None:
+        why = desk.lacking(Source.LLM)
+    elif unmet(llm.checks):
+        why = f"its signal may not be acted on. {' '.join(unmet(llm.checks))}"
+    elif llm.signal.step != alone.signal.step:
+        why = f"its horizon is {llm.signal.step} sessions, the champion's {alone.signal.step}"
+    else:
+        merger = merge(alone.signal, llm.signal)
+        return replace(
+            alone, route="merged", signal=merger.signal, reason=f"{asked}. {merger.sentence}"
+        )
+    reason = f"{asked}; the champion answers alone. The language model: {why.rstrip('.')}."
+    return replace(alone, reason=reason, fallback_used=True)
+
+
+def _fallback(desk: Desk, asked: str, *, used: bool) -> _Choice:
+    if Source.FALLBACK not in desk.offers:
+        raise _nothing(desk, f"{asked[0].lower()}{asked[1:]}, and the fallback has none")
+    reason = f"{asked}; the fallback answers."
+    choice = _answer(desk, Source.FALLBACK, route="fallback", reason=reason)
+    return replace(choice, fallback_used=used)
+
+
+def _answer(desk: Desk, source: Source, *, route: Route, reason: str) -> _Choice:
+    offer = desk.offers[source]
+    return _Choice(route, offer.signal, offer.checks, reason)
+
+
+def _holds(choice: _Choice, flags: FlagValues, stale_reason: str) -> tuple[str, ...]:
+    """Return every reason why the signal may not trade."""
+    killed = ("Held: nothing trades while the kill switch is on.",) if flags.kill_switch else ()
+    stale = (f"Held: {stale_reason}",) if stale_reason else ()
+    return (*killed, *stale, *(f"Held: {sentence}" for sentence in unmet(choice.checks)))
+
+
+def _nothing(desk: Desk, asked: str) -> NothingToServeError:
+    lines = (f"{NAMES[source].capitalize()}: {why}." for source, why in desk.missing.items())
+    return NothingToServeError(
+        " ".join((f"there is no signal for {desk.ticker}: {asked}.", *lines))
+    )
