@@ -149,9 +149,8 @@ class FlagLog:
             values = {} if before is None else before.values
             payload = {"version": version + 1, "reason": reason, "values": dict(update(values))}
             entry = extend(connection, NewEntry(KIND, actor, payload, clock(), key), head)
-            connection.execute(
-                insert(connection, FlagVersionRow), {"version": version + 1, "seq": entry.seq}
-            )
+            row = {"version": version + 1, "seq": entry.seq, "at": entry.at}
+            connection.execute(insert(connection, FlagVersionRow), row)
             return _record(entry)
 
 

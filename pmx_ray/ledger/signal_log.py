@@ -181,7 +181,7 @@ class SignalLog:
         keys = (SignalRow.source, SignalRow.action, SignalRow.risk_level, SignalRow.valid)
         query = select(*keys, func.count()).group_by(*keys)
         with explained(self._engine, "read"), self._engine.connect() as connection:
-            return tally([(*row[:4], row[4]) for row in connection.execute(query)])
+            return tally(row._tuple() for row in connection.execute(query))
 
     def since(self, cutoff: date, source: str | None = None) -> tuple[SignalRecord, ...]:
         """Return the signals from ``cutoff`` on, by cutoff, ticker, source and book.
@@ -211,14 +211,23 @@ class SignalLog:
 
 def tally(rows: Iterable[tuple[str, str, str, bool | None, int]]) -> SignalCounts:
     """Return counts from rows of source, action, risk level, validity and number."""
-    by: tuple[dict[str, int], ...] = ({}, {}, {})
-    validity: dict[bool | None, int] = {}
+    sources: dict[str, int] = {}
+    actions: dict[str, int] = {}
+    risk_levels: dict[str, int] = {}
+    verdicts: dict[bool | None, int] = {True: 0, False: 0, None: 0}
     for source, action, risk_level, valid, n in rows:
-        for counted, word in zip(by, (source, action, risk_level), strict=True):
+        for counted, word in ((sources, source), (actions, action), (risk_levels, risk_level)):
             counted[str(word)] = counted.get(str(word), 0) + n
-        validity[valid] = validity.get(valid, 0) + n
-    valid_, invalid, open_ = (validity.get(verdict, 0) for verdict in (True, False, None))
-    return SignalCounts(valid_ + invalid + open_, *by, valid_, invalid, open_)
+        verdicts[valid] += n
+    return SignalCounts(
+        n=sum(verdicts.values()),
+        by_source=sources,
+        by_action=actions,
+        by_risk_level=risk_levels,
+        valid=verdicts[True],
+        invalid=verdicts[False],
+        not_judged=verdicts[None],
+    )
 
 
 def _columns(record: SignalRecord) -> dict[str, Any]:

@@ -199,6 +199,17 @@ class FlagVersionRow(Base):
 
     version: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     seq: Mapped[int] = mapped_column(BigInteger, ForeignKey("audit.seq"), unique=True)
+    at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class FlagArrivalRow(Base):
+    """When a version of the flags took effect at a replica."""
+
+    __tablename__ = "flag_arrivals"
+
+    version: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    replica: Mapped[str] = mapped_column(primary_key=True)
+    at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
 class BookRow(Base):

@@ -65,9 +65,10 @@ def test_upgrade_when_done_then_every_constraint_as_in_models(url: str) -> None:
     upgrade(engine)
     assert shape(engine) == from_models
     runs, trials = {"runs", "specs", "metrics"}, {"slices", "evaluated_trials"}
-    service = {"flag_versions", "signal_books", "signals", "llm_assessments", "requests"}
+    service = {"flag_versions", "flag_arrivals", "signal_books", "signals"}
+    service |= {"llm_assessments", "requests", "legacy_records"}
     governance = {"audit", "audit_head", "aliases"}
-    assert set(from_models) == runs | trials | governance | service | {"legacy_records"}
+    assert set(from_models) == runs | trials | governance | service
     engine.dispose()
 
 

@@ -26,8 +26,9 @@ _FIXED = {
 
 
 def upgrade() -> None:
-    """Create the six tables, and the triggers on those whose rows stay."""
+    """Create the seven tables, and the triggers on those whose rows stay."""
     _create_flag_versions()
+    _create_flag_arrivals()
     _create_signal_books()
     _create_signals()
     _create_llm_assessments()
@@ -38,7 +39,7 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Drop what ``upgrade`` made."""
-    for table in ("legacy_records", "requests", "llm_assessments", "signals"):
+    for table in ("legacy_records", "requests", "llm_assessments", "signals", "flag_arrivals"):
         op.drop_table(table)
     for table in _FIXED:
         op.drop_table(table)  # and with it its triggers
@@ -74,10 +75,21 @@ def _create_flag_versions() -> None:
         "flag_versions",
         sa.Column("version", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("seq", sa.BigInteger(), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
         sa.CheckConstraint("version >= 1", name=op.f("ck_flag_versions_version")),
         sa.ForeignKeyConstraint(["seq"], ["audit.seq"], name=op.f("fk_flag_versions_seq")),
         sa.PrimaryKeyConstraint("version", name=op.f("pk_flag_versions")),
         sa.UniqueConstraint("seq", name=op.f("uq_flag_versions_seq")),
+    )
+
+
+def _create_flag_arrivals() -> None:
+    op.create_table(
+        "flag_arrivals",
+        sa.Column("version", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("replica", sa.String(), nullable=False),
+        sa.Column("at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("version", "replica", name=op.f("pk_flag_arrivals")),
     )
 
 
