@@ -205,12 +205,11 @@ def _answer(desk: Desk, source: Source, *, route: Route, reason: str) -> _Choice
 def _holds(choice: _Choice, flags: FlagValues, stale_reason: str) -> tuple[str, ...]:
     """Return every reason why the signal may not trade."""
     killed = ("Held: nothing trades while the kill switch is on.",) if flags.kill_switch else ()
-    stale = (f"Held: {stale_reason}",) if stale_reason else ()
+    stale = (f"Held: {stale_reason.rstrip('.')}.",) if stale_reason else ()
     return (*killed, *stale, *(f"Held: {sentence}" for sentence in unmet(choice.checks)))
 
 
 def _nothing(desk: Desk, asked: str) -> NothingToServeError:
     lines = (f"{NAMES[source].capitalize()}: {why}." for source, why in desk.missing.items())
-    return NothingToServeError(
-        " ".join((f"there is no signal for {desk.ticker}: {asked}.", *lines))
-    )
+    first = f"there is no signal for {desk.ticker}: {asked}."
+    return NothingToServeError(" ".join((first, *lines)))
