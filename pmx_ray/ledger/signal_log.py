@@ -181,7 +181,7 @@ class SignalLog:
         keys = (SignalRow.source, SignalRow.action, SignalRow.risk_level, SignalRow.valid)
         query = select(*keys, func.count()).group_by(*keys)
         with explained(self._engine, "read"), self._engine.connect() as connection:
-            return tally(row._tuple() for row in connection.execute(query))
+            return tally(connection.execute(query).all())
 
     def since(self, cutoff: date, source: str | None = None) -> tuple[SignalRecord, ...]:
         """Return the signals from ``cutoff`` on, by cutoff, ticker, source and book.
