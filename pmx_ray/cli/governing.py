@@ -53,14 +53,26 @@ def promote(
 ) -> None:
     """Put a certified forecaster in service; the one before it becomes the last good one."""
     from pmx_ray.cli import service  # noqa: PLC0415
+    from pmx_ray.governance.admission import promote_sweep, read_application  # noqa: PLC0415
+    from pmx_ray.governance.opening import open_registry  # noqa: PLC0415
     from pmx_ray.governance.policy import GovernancePolicy, load_policy  # noqa: PLC0415
+    from pmx_ray.ledger import open_ledger  # noqa: PLC0415
 
     options.see_plugins()
     in_force = load_policy(policy) if policy else GovernancePolicy()
+    application = read_application(decision)
     before = utc_now()
-    entry, champion = service.promote_sweep(
-        decision, in_force, key=key, actor=actor, approved_by=approved_by or [], clock=utc_now
-    )
+    with open_ledger(ledger_url(application.root)) as ledger:
+        entry, champion = promote_sweep(
+            application,
+            in_force,
+            registry=open_registry(application.root),
+            ledger=ledger,
+            key=key,
+            actor=service.acting(actor),
+            approved_by=approved_by or [],
+            clock=utc_now,
+        )
     label, model = entry.payload["label"], entry.payload["model"]
     text = f"promote: {label}, model {model[:12]}, is champion (entry {entry.seq})"
     if entry.at < before:
@@ -84,12 +96,14 @@ def revert(
     """Put the last good forecaster back in service, or the fallback where that cannot serve."""
     from pmx_ray.cli import service  # noqa: PLC0415
     from pmx_ray.governance import promotion  # noqa: PLC0415
+    from pmx_ray.governance.opening import open_registry  # noqa: PLC0415
+    from pmx_ray.governance.standing import verified_label  # noqa: PLC0415
     from pmx_ray.ledger import open_ledger  # noqa: PLC0415
 
     root = _root(out)
     with open_ledger(ledger_url(root)) as ledger:
         entry = promotion.revert(
-            service.open_registry(root, make_key=False),
+            open_registry(root, make_key=False),
             ledger,
             reason=reason,
             actor=service.acting(actor),
@@ -97,7 +111,7 @@ def revert(
             clock=utc_now,
         )
     model = entry.payload["moves"][0]["to"]
-    label, _ = service.verified_label(root, model)
+    label, _ = verified_label(root, model)
     text = f"revert: {label}, model {model[:12]}, is champion (entry {entry.seq})"
     _voice(as_json).say("revert", text, seq=entry.seq, label=label, model=model)
 
@@ -112,7 +126,7 @@ def registry(
     as_json: Json = False,
 ) -> None:
     """Show what is in service, since when, by whom and why; exit 1 if any of it does not verify."""
-    from pmx_ray.cli import service  # noqa: PLC0415
+    from pmx_ray.governance.standing import verified_label  # noqa: PLC0415
     from pmx_ray.ledger import open_ledger  # noqa: PLC0415
     from pmx_ray.ledger.aliases import Alias, Aliases  # noqa: PLC0415
 
@@ -124,7 +138,7 @@ def registry(
     rows = [
         {**_row(placement), **dict(zip(("label", "problem"), found, strict=True))}
         for placement in (standing[alias] for alias in Alias if alias in standing)
-        for found in [service.verified_label(root, placement.model)]
+        for found in [verified_label(root, placement.model)]
     ]
     _show_registry(_voice(as_json), rows, f"{url}, {as_of or 'now'}")
     if any(row["problem"] for row in rows):
@@ -208,7 +222,7 @@ def _show_registry(voice: "Voice", rows: list[dict[str, Any]], where: str) -> No
 def _show_log(voice: "Voice", entries: "tuple[AuditEntry, ...]") -> None:
     from dataclasses import asdict  # noqa: PLC0415
 
-    from pmx_ray.cli.service import told  # noqa: PLC0415
+    from pmx_ray.governance.standing import told  # noqa: PLC0415
 
     if voice.as_json:
         for entry in entries:
@@ -222,7 +236,7 @@ def _show_log(voice: "Voice", entries: "tuple[AuditEntry, ...]") -> None:
 
 
 def _row(placement: "Placement") -> dict[str, Any]:
-    from pmx_ray.cli.service import why  # noqa: PLC0415
+    from pmx_ray.governance.standing import why  # noqa: PLC0415
 
     return {
         "alias": placement.alias.value,

@@ -1,0 +1,102 @@
+"""By what right a model serves, in words: of an alias, of an entry, of a version."""
+
+import json
+from pathlib import Path
+
+from pmx_ray.errors import DataError, RegistryError, SettingsError
+from pmx_ray.governance.decision import DECISION, GovernanceDecision, Outcome
+from pmx_ray.governance.opening import open_registry
+from pmx_ray.governance.registry import LoadedModel
+from pmx_ray.ledger.aliases import Alias, Placement
+from pmx_ray.ledger.chain import AuditEntry
+
+
+def standing(placement: Placement, model: LoadedModel) -> tuple[bool, str]:
+    """Return whether a model was certified itself, and in a sentence by what right it serves.
+
+    Parameters
+    ----------
+    placement : Placement
+        Where the alias points, and what put it there.
+    model : LoadedModel
+        The version that it points to; its files hold the decision about it.
+
+    Returns
+    -------
+    bool
+        True only if a decision of this model's own let every check pass. A fallback was exercised
+        and not judged, so False.
+    str
+        By which decision and whose approval, or by whose override and why.
+    """
+    decision = _decision(model)
+    certified = decision is not None and decision.outcome is Outcome.PROMOTE
+    return certified, f"{_right(decision)}; {why(placement)}, entry {placement.entry.seq}."
+
+
+def why(placement: Placement) -> str:
+    """Return in a few words what put a model under its alias."""
+    payload = placement.entry.payload
+    match placement.entry.kind, placement.alias:
+        case "promote", Alias.CHAMPION:
+            approved = ", ".join(payload["approved_by"]) or "no one named"
+            return f"decision {payload['decision']['id'][:12]}; approved by {approved}"
+        case "promote", Alias.FALLBACK:
+            return f"fallback of {payload['label']}"
+        case "promote", _:
+            return f"champion until {payload['label']} took over"
+        case "revert", _:
+            return f"reverted: {payload['reason']}"
+        case kind, _:
+            return kind
+
+
+def told(entry: AuditEntry) -> str:
+    """Return in a few words what an entry says."""
+    payload = entry.payload
+    match entry.kind:
+        case "promote":
+            return f"{payload['label']}, model {payload['model'][:12]}"
+        case "revert":
+            return f"to model {payload['moves'][0]['to'][:12]}: {payload['reason']}"
+        case "certify":
+            return f"{payload['outcome']} {payload['challenger_label']} at step {payload['step']}"
+        case _:
+            return json.dumps(payload)
+
+
+def verified_label(root: Path, model: str) -> tuple[str, str]:
+    """Return the label of a model, and why it cannot be served; the latter is empty where it can.
+
+    Without a verified manifest no label is given: a manifest that was altered may lie.
+
+    Parameters
+    ----------
+    root : Path
+        As in ``open_registry``.
+    model : str
+        Id of the version.
+    """
+    try:
+        return open_registry(root, make_key=False).load(model).version.label, ""
+    except (RegistryError, SettingsError) as error:
+        return "", str(error)
+
+
+def _decision(model: LoadedModel) -> GovernanceDecision | None:
+    """Return the decision that a version carries, or None."""
+    if DECISION not in model.files:
+        return None
+    try:
+        return GovernanceDecision.from_document(json.loads(model.files[DECISION]))
+    except (DataError, ValueError):
+        return None  # of another release: what cannot be read certifies nothing
+
+
+def _right(decision: GovernanceDecision | None) -> str:
+    if decision is None:
+        return "Not judged itself"
+    if decision.outcome is Outcome.PROMOTE:
+        return f"Certified: all {len(decision.checks)} checks passed"
+    failed = ", ".join(check.name for check in decision.failed)
+    return f"Not certified: it failed {failed or 'no check by name'}"

@@ -1,0 +1,86 @@
+"""A small sweep, run and evaluated in this process, and models registered from it."""
+
+from pathlib import Path
+
+from conftest import walk
+
+from pmx_ray.backtest.executor import run_in_process
+from pmx_ray.backtest.outcome import evaluate_sweep, evaluated
+from pmx_ray.backtest.settings import SweepSettings
+from pmx_ray.backtest.sweep import Sweep, outline, save, save_receipts
+from pmx_ray.data.bundled import BundledSettings
+from pmx_ray.folds import FoldSettings, build_folds
+from pmx_ray.governance.decision import Check, GovernanceDecision, Outcome
+from pmx_ray.governance.policy import GovernancePolicy
+from pmx_ray.governance.registration import Registered, register
+from pmx_ray.governance.registry import Registry
+from pmx_ray.governance.signing import SigningKey
+from pmx_ray.lake import FolderStore, open_store
+
+FORECASTERS = (
+    {"name": "random_walk"},
+    {"name": "drift"},
+    {"name": "ewma_variance"},
+    {"name": "garch", "dist": "t"},
+    {"name": "sarimax", "order": (1, 0, 0)},
+    {"name": "samossa"},
+    {"name": "boosting", "scope": "panel", "n_trees": 3},
+    {"name": "nested", "n_trials": 2},
+)
+"""Of every scope but group, batched and not, one that draws, one (garch) that fails on noise."""
+
+
+def evaluated_sweep(root: Path, **folds: object) -> Sweep:
+    """Return a sweep over three random walks, evaluated under ``root``."""
+    panel = walk("ABC", 300)
+    settings = SweepSettings(
+        name="served",
+        panel=BundledSettings(name="us_equities"),
+        folds=FoldSettings(
+            **{"input_size": 210, "step_size": 12, "steps": (1, 5), "refit_every": 3, **folds}
+        ),
+        forecasters=FORECASTERS,
+        evaluation={"n_resamples": 100, "min_edge_bps": 1.0},
+        seed=11,
+    )
+    specs = settings.specs()
+    folder = root / f"served-{settings.sweep_id(panel.sha256)[:12]}"
+    plan = build_folds(panel.sessions, settings.folds)
+    sweep = Sweep(folder, settings, panel, {}, plan, specs)
+    save(sweep)
+    store = open_store(sweep.lake_url)
+    blocks = outline(sweep, store)[0]
+    settled = tuple(run_in_process(panel, sweep.plan, blocks.todo, store=store))
+    save_receipts(sweep, settled)
+    evaluate_sweep(sweep, store)
+    return sweep
+
+
+def decided(
+    sweep: Sweep,
+    label: str,
+    *,
+    step: int = 5,
+    outcome: Outcome = Outcome.PROMOTE,
+    fallback: str = "random_walk",
+) -> GovernanceDecision:
+    """Return a decision about a forecaster of the sweep; one check of it is as the outcome."""
+    ids = {spec.label: spec.id for spec in sweep.specs}
+    passed = outcome is Outcome.PROMOTE
+    check = Check("sharpe", 1.5, ">=", 1.0 if passed else 2.0, "ratio", passed, "It was found.")
+    key, policy = str(evaluated(sweep)[1]["key"]), GovernancePolicy().sha256
+    walk_id = ids["random_walk"]
+    return GovernanceDecision(
+        outcome, ids[label], label, walk_id, "random_walk", ids.get(fallback, ""), fallback,
+        step, (check,), key, policy,
+    )  # fmt: skip
+
+
+def registry_of(root: Path) -> Registry:
+    return Registry(FolderStore(root), key=SigningKey(b"k" * 32))
+
+
+def registered(sweep: Sweep, label: str, **changes: object) -> Registered:
+    """Return a forecaster of the sweep as a decision about it registers it."""
+    root = sweep.folder.parent
+    return register(registry_of(root), sweep, decided(sweep, label, **changes))
