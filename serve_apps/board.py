@@ -15,6 +15,29 @@ from pmx_ray.signals.types import Candidate, SignalBook, SignalBundle, Source
 
 
 @dataclass(frozen=True, slots=True)
+class Served:
+    """An answer as it goes out.
+
+    Attributes
+    ----------
+    id : str
+        Of the bundle.
+    source, route : str
+        Who made the signal, and by which route.
+    fallback_used : bool
+        As in the bundle.
+    body : bytes
+        The bundle as JSON.
+    """
+
+    id: str
+    source: str
+    route: str
+    fallback_used: bool
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Board:
     """A book, the flags it is seen under, and the answers made so far.
 
@@ -26,19 +49,22 @@ class Board:
         The flags.
     stale_reason : str
         Why the prices are too old to act on; empty where they are not.
+    book_id : str
+        Of the book; hashed once.
     """
 
     book: SignalBook
     view: FlagView
-    stale_reason: str = ""
-    _made: dict[str, tuple[str, bytes]] = field(default_factory=dict, compare=False, repr=False)
+    stale_reason: str
+    book_id: str
+    _made: dict[str, Served] = field(default_factory=dict, compare=False, repr=False)
 
     def knows(self, ticker: str) -> bool:
         """Return whether the book holds a ticker."""
         return ticker in self.book.entries
 
-    def answer(self, ticker: str) -> tuple[str, bytes]:
-        """Return a ticker's bundle as id and JSON.
+    def answer(self, ticker: str) -> Served:
+        """Return a ticker's bundle as it goes out; it is made when first asked for.
 
         Raises
         ------
@@ -52,7 +78,13 @@ class Board:
             if not self.knows(ticker):
                 raise DataError(f"ticker {ticker} is not served; see GET /v1/tickers")
             bundle = self.bundle(ticker)
-            made = self._made[ticker] = (bundle.id, bundle.model_dump_json().encode())
+            made = self._made[ticker] = Served(
+                bundle.id,
+                bundle.signal.source.value,
+                bundle.route,
+                bundle.fallback_used,
+                bundle.model_dump_json().encode(),
+            )
         return made
 
     def bundle(self, ticker: str) -> SignalBundle:
@@ -64,6 +96,7 @@ class Board:
             flags_version=self.view.version,
             flags_status=self.view.status,
             stale_reason=self.stale_reason,
+            book_id=self.book_id,
         )
 
 
@@ -105,15 +138,18 @@ def without_withdrawn(book: SignalBook, in_service: Mapping[Source, str]) -> Sig
 
 
 def staleness(book: SignalBook, *, now: datetime, max_age: timedelta) -> str:
-    """Return why a book's prices are too old to act on; empty where they are not."""
-    if book.closed_at is None:
+    """Return why a book's prices are not of today; empty where they are, or are replayed.
+
+    The sentence does not say how old they are, so that a replay says the same later.
+    """
+    if book.closed_at is None or timedelta(0) <= now - book.closed_at <= max_age:
         return ""
-    age, hour = now - book.closed_at, timedelta(hours=1)
-    if age > max_age:
-        return (
-            f"the newest price is of {book.cutoff}, {age / hour:.0f} hours old; at most "
-            f"{max_age / hour:.0f} are allowed"
-        )
-    if age < timedelta(0):
-        return f"the newest price is of {book.cutoff}, which has not closed yet: a clock is wrong"
-    return ""
+    return stale_sentence(book, max_age=max_age)
+
+
+def stale_sentence(book: SignalBook, *, max_age: timedelta) -> str:
+    """Return what an answer on prices that are not of today says."""
+    return (
+        f"the newest price is of {book.cutoff}; it must have closed, and no more than "
+        f"{max_age / timedelta(hours=1):.0f} hours ago"
+    )

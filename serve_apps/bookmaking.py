@@ -1,0 +1,198 @@
+"""From the forecasts of each model to a book of validated signals: values in, values out."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+
+from pmx_ray.data.panel import Panel
+from pmx_ray.governance.serving import NowForecasts
+from pmx_ray.ledger.signal_log import SignalRecord
+from pmx_ray.signals.making import Statement, make_signal
+from pmx_ray.signals.market import MarketContext
+from pmx_ray.signals.quality import SignalQuality, backtest_signal_quality
+from pmx_ray.signals.risk import percentile, volatility_annual, volatility_history
+from pmx_ray.signals.settings import SignalSettings
+from pmx_ray.signals.track import TrackRecord
+from pmx_ray.signals.types import BookEntry, Candidate, ModelRef, SignalBook, Source
+from pmx_ray.signals.validator import validate
+
+
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """What a model expects of one ticker.
+
+    Attributes
+    ----------
+    mean, variance : float
+        Of the cumulative log return over the step, decimal and decimal squared.
+    statement : Statement, optional
+        What a language model said beside its number.
+    """
+
+    mean: float
+    variance: float
+    statement: Statement | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    """A model and what it expects of each ticker.
+
+    Attributes
+    ----------
+    model : ModelRef
+        Which one.
+    step : int
+        Sessions ahead.
+    track : TrackRecord, optional
+        Of its out-of-sample trades.
+    expects : mapping of str to Moments
+        By ticker.
+    failures : mapping of str to str
+        Why there is nothing for a ticker.
+    """
+
+    model: ModelRef
+    step: int
+    track: TrackRecord | None
+    expects: Mapping[str, Moments]
+    failures: Mapping[str, str]
+
+
+def speaker_of(found: NowForecasts, model: ModelRef, track: TrackRecord) -> Speaker:
+    """Return what a model in service expects."""
+    expects, failures = {}, {}
+    for n, ticker in enumerate(found.tickers):
+        if math.isfinite(found.mean[n]):
+            expects[ticker] = Moments(float(found.mean[n]), float(found.variance[n]))
+        else:
+            failures[ticker] = found.reasons.get(ticker) or f"its fit ended as {found.status[n]}"
+    return Speaker(model, found.step, track, expects, failures)
+
+
+def make_book(
+    panel: Panel,
+    speakers: Sequence[Speaker],
+    *,
+    failures: Mapping[Source, str],
+    quality: Mapping[Source, SignalQuality],
+    settings: SignalSettings,
+    computed_at: datetime,
+    closed_at: datetime | None,
+    note: str,
+) -> SignalBook:
+    """Return the book of what the speakers expect at the last session of ``panel``.
+
+    Parameters
+    ----------
+    panel : Panel
+        Prices up to now.
+    speakers : sequence of Speaker
+        One a source.
+    failures : mapping of Source to str
+        Why a model did not speak at all.
+    quality : mapping of Source to SignalQuality
+        Of each source's past signals.
+    settings : SignalSettings
+        Costs, sizing, limits.
+    computed_at : datetime
+        Now, UTC.
+    closed_at : datetime, optional
+        When the last session closed; None where prices are replayed.
+    note : str
+        What every answer is to say about the prices.
+    """
+    context = MarketContext.of(panel, settings, quality=quality)
+    histories = {t: volatility_history(context.returns_of(t)) for t in panel.tickers}
+
+    def candidate(speaker: Speaker, ticker: str) -> Candidate:
+        expected = speaker.expects.get(ticker)
+        if expected is None:
+            return Candidate(failure=speaker.failures.get(ticker) or "it said nothing")
+        annual = volatility_annual(expected.variance, step=speaker.step)
+        signal = make_signal(
+            ticker=ticker,
+            mean=expected.mean,
+            variance=expected.variance,
+            step=speaker.step,
+            cutoff=context.cutoff,
+            source=speaker.model.source,
+            track=speaker.track,
+            settings=settings,
+            volatility_percentile=percentile(annual, histories[ticker]),
+            statement=expected.statement,
+        )
+        return Candidate(signal=signal, checks=validate(signal, context))
+
+    entries = {}
+    for n, ticker in enumerate(panel.tickers):
+        close = float(panel.close[n, -1])
+        entries[ticker] = BookEntry(
+            ticker=ticker,
+            close=close if math.isfinite(close) else None,
+            candidates={s.model.source: candidate(s, ticker) for s in speakers},
+        )
+    return SignalBook(
+        cutoff=context.cutoff,
+        computed_at=computed_at,
+        panel_sha256=panel.sha256,
+        models={speaker.model.source: speaker.model for speaker in speakers},
+        failures=dict(failures),
+        entries=entries,
+        closed_at=closed_at,
+        note=note,
+    )
+
+
+def records_of(book: SignalBook) -> tuple[SignalRecord, ...]:
+    """Return every signal of a book as the ledger keeps it."""
+    book_id = book.id
+    return tuple(
+        SignalRecord(
+            book_id=book_id,
+            ticker=entry.ticker,
+            source=source.value,
+            action=candidate.signal.action,
+            risk_level=candidate.signal.risk_level,
+            step=candidate.signal.step,
+            expected_return=candidate.signal.expected_return,
+            volatility=candidate.signal.volatility,
+            confidence=candidate.signal.confidence,
+            position_frac=candidate.signal.position_frac,
+            cutoff=candidate.signal.cutoff,
+            model_id=book.models[source].model_id,
+            label=book.models[source].label,
+            close=entry.close,
+            valid=candidate.valid,
+            why=candidate.signal.why,
+        )
+        for entry in book.entries.values()
+        for source, candidate in entry.candidates.items()
+        if candidate.signal is not None
+    )
+
+
+def latest_of_each(records: Iterable[SignalRecord]) -> tuple[SignalRecord, ...]:
+    """Return the last signal of each source, ticker and cutoff: a book may be made again."""
+    kept = {(r.source, r.ticker, r.cutoff): r for r in records}
+    return tuple(kept.values())
+
+
+def past_quality(
+    records: Iterable[SignalRecord], panel: Panel, settings: SignalSettings
+) -> dict[Source, SignalQuality]:
+    """Return how good each source's past signals were, by the panel's outcomes."""
+    latest = latest_of_each(records)
+    return {
+        source: backtest_signal_quality(
+            [record for record in latest if record.source == source],
+            panel,
+            costs=settings.costs.build(),
+            rng=np.random.default_rng(0),
+        )
+        for source in Source
+        if any(record.source == source for record in latest)
+    }

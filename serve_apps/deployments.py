@@ -1,0 +1,186 @@
+"""Thin Ray Serve shells: an endpoint, the models it serves, and the keeper between them."""
+
+import asyncio
+from contextlib import suppress
+from typing import Any
+
+import ray
+import structlog
+from ray import serve
+from ray.serve.handle import DeploymentHandle
+from starlette.types import ASGIApp
+
+from pmx_ray.clock import utc_now
+from pmx_ray.config import parse
+from pmx_ray.data.panel import Panel
+from pmx_ray.errors import PmxError
+from pmx_ray.forecasters.registry import load_families
+from pmx_ray.governance.opening import open_registry
+from pmx_ray.governance.serving import NowForecasts, forecast_now
+from pmx_ray.ledger import open_ledger
+from pmx_ray.place import ledger_url
+from serve_apps.api import build_api, scope_of
+from serve_apps.desk import Desk, open_desk
+from serve_apps.gate import Gate
+from serve_apps.keeper import Keeper, ModelFailure
+from serve_apps.settings import ServiceSettings
+
+KEEPER_ANSWERS_S = 2.0
+FORECAST_S = 600.0
+"""Seconds that the forecasts of a new bar may take, a first compilation of kernels included."""
+
+_log = structlog.get_logger()
+
+
+@serve.deployment(
+    name="Signals",
+    num_replicas=2,
+    max_ongoing_requests=64,
+    max_queued_requests=256,
+    health_check_period_s=1,
+    health_check_timeout_s=5,
+    graceful_shutdown_timeout_s=5,
+    ray_actor_options={"num_cpus": 0.1},
+)
+@serve.ingress()
+class SignalsDeployment:
+    """Answers HTTP requests from memory.
+
+    Parameters
+    ----------
+    document : dict
+        ``ServiceSettings`` as JSON values.
+    keeper : DeploymentHandle
+        Asked how it is, by ``GET /v1/status`` alone.
+    """
+
+    def __init__(self, document: dict[str, Any], keeper: DeploymentHandle) -> None:
+        settings = parse(ServiceSettings, document, where="service")
+
+        def status() -> dict[str, Any]:
+            answer: dict[str, Any] = keeper.status.remote().result(timeout_s=KEEPER_ANSWERS_S)
+            return answer
+
+        replica = serve.get_replica_context().replica_id.unique_id
+        self._desk = open_desk(settings, replica=replica, clock=utc_now, keeper=status)
+        self._desk.start()
+
+    def __serve_build_asgi_app__(self) -> ASGIApp:
+        """Return the guarded application, as Serve asks for it."""
+        return guarded(self._desk)
+
+    def check_health(self) -> None:
+        """Fail where the watch has ended, so that Serve replaces this replica."""
+        if not self._desk.watch.alive:
+            raise RuntimeError("the watch of the ledger has ended")
+
+    def __del__(self) -> None:
+        with suppress(Exception):
+            self._desk.close()
+
+
+@serve.deployment(
+    name="Models",
+    num_replicas=2,
+    max_ongoing_requests=1,
+    max_queued_requests=16,
+    graceful_shutdown_timeout_s=5,
+    ray_actor_options={"num_cpus": 0.1},
+)
+class ModelsDeployment:
+    """Computes what a model in service expects, out of the path of requests.
+
+    Champion, fallback and challenger are computed by the same replicas, each by the id of its
+    version; a version is verified each time, so that what was altered does not speak.
+
+    Parameters
+    ----------
+    document : dict
+        ``ServiceSettings`` as JSON values.
+    """
+
+    def __init__(self, document: dict[str, Any]) -> None:
+        settings = parse(ServiceSettings, document, where="service")
+        load_families(settings.plugins)
+        self._registry = open_registry(settings.home(), make_key=False)
+
+    def forecast(self, model: str, panel: Panel) -> NowForecasts | ModelFailure:
+        """Return the forecasts of a model at the last session of ``panel``, or why there are none.
+
+        A defect is not answered for here: it is raised, and the keeper says so.
+        """
+        try:
+            return forecast_now(panel, self._registry.load(model))
+        except PmxError as error:
+            return ModelFailure(str(error))
+
+
+@serve.deployment(
+    name="Keeper",
+    num_replicas=1,
+    max_ongoing_requests=8,
+    health_check_period_s=2,
+    health_check_timeout_s=10,
+    graceful_shutdown_timeout_s=5,
+    ray_actor_options={"num_cpus": 0.1},
+)
+class KeeperDeployment:
+    """Makes a book when a bar arrives or the champion changes; one thread does all of it.
+
+    Parameters
+    ----------
+    document : dict
+        ``ServiceSettings`` as JSON values.
+    models : DeploymentHandle
+        Of ``ModelsDeployment``.
+    """
+
+    def __init__(self, document: dict[str, Any], models: DeploymentHandle) -> None:
+        settings = parse(ServiceSettings, document, where="service")
+        home = settings.home()
+
+        def forecast(panel: Panel, ids: tuple[str, ...]) -> dict[str, NowForecasts | ModelFailure]:
+            shared = ray.put(panel)
+            asked = {model: models.forecast.remote(model, shared) for model in ids}
+            found: dict[str, NowForecasts | ModelFailure] = {}
+            for model, response in asked.items():
+                try:
+                    found[model] = response.result(timeout_s=FORECAST_S)
+                except Exception as error:  # noqa: BLE001 - a failed model becomes a reason
+                    _log.error("model failed", model=model[:12], error=repr(error))
+                    found[model] = ModelFailure(f"it failed with {type(error).__name__}")
+            return found
+
+        self._keeper = Keeper(
+            settings,
+            open_ledger(ledger_url(home)),
+            clock=utc_now,
+            forecast=forecast,
+        )
+        self._keeper.start()
+
+    async def status(self) -> dict[str, Any]:
+        """Return how the keeper is."""
+        return await asyncio.to_thread(self._keeper.status)
+
+    def check_health(self) -> None:
+        """Fail where the keeper's thread has ended."""
+        if not self._keeper.alive:
+            raise RuntimeError("the keeper's thread has ended")
+
+    def __del__(self) -> None:
+        with suppress(Exception):
+            self._keeper.stop()
+
+
+def guarded(desk: Desk) -> ASGIApp:
+    """Return the API of a desk behind its gate."""
+    return Gate(
+        build_api(desk),
+        keyring=desk.keyring,
+        settings=desk.settings.admission,
+        ask=scope_of,
+        note=desk.note,
+        replica=desk.replica,
+        clock=desk.clock,
+    )

@@ -1,0 +1,99 @@
+"""Why an answer was what it was: its route replayed from the records that it names."""
+
+from datetime import timedelta
+from typing import Any
+
+from pmx_ray.errors import LedgerError, SettingsError
+from pmx_ray.ledger import Ledger
+from pmx_ray.ledger.books import Bookshelf
+from pmx_ray.ledger.flags import FlagLog
+from pmx_ray.signals.flag_source import state_of
+from pmx_ray.signals.flags import FlagState
+from pmx_ray.signals.router import route
+from pmx_ray.signals.signal_id import SignalId
+from pmx_ray.signals.types import SignalBook
+from serve_apps.board import stale_sentence
+from serve_apps.settings import ServiceSettings
+
+
+class UnknownSignalError(SettingsError):
+    """No record knows the signal."""
+
+
+def explain(ledger: Ledger, signal_id: str, *, settings: ServiceSettings) -> dict[str, Any]:
+    """Return the answer of that id, made again, and everything it was made from.
+
+    Parameters
+    ----------
+    ledger : Ledger
+        Holds the book and every version of the flags.
+    signal_id : str
+        ``id`` of a bundle.
+    settings : ServiceSettings
+        Of the service; says how old prices may be.
+
+    Raises
+    ------
+    SettingsError
+        If the id has another form.
+    UnknownSignalError
+        If book, flags or ticker are not in the ledger.
+    """
+    asked = SignalId.parse(signal_id)
+    book, flags = _book(ledger, asked), _flags(ledger, asked.flags_version)
+    max_age = timedelta(hours=settings.max_price_age_hours)
+    if asked.ticker not in book.entries or book.cutoff != asked.cutoff:
+        raise UnknownSignalError(f"book {asked.book} holds no {asked.ticker} at {asked.cutoff}")
+    bundle = route(
+        book,
+        asked.ticker,
+        flags.values,
+        flags_version=flags.version,
+        flags_status=asked.flags_status,
+        stale_reason=stale_sentence(book, max_age=max_age) if asked.stale else "",
+    )
+    return {
+        "id": signal_id,
+        "bundle": bundle.model_dump(mode="json"),
+        "flags": flags.model_dump(mode="json"),
+        "book": book.model_dump(mode="json", exclude={"entries"}) | {"id": book.id},
+        "entry": book.entries[asked.ticker].model_dump(mode="json"),
+        "because": [
+            f"The book was computed at {book.computed_at:%Y-%m-%d %H:%M:%S} UTC on prices up to "
+            f"{book.cutoff}.",
+            _flags_sentence(flags),
+            bundle.reason,
+            f"{bundle.model.label}: {bundle.model.standing}",
+            bundle.signal.why,
+            *(check.sentence for check in bundle.checks),
+        ],
+    }
+
+
+def _book(ledger: Ledger, asked: SignalId) -> SignalBook:
+    try:
+        return SignalBook.model_validate_json(Bookshelf(ledger).get(asked.book))
+    except LedgerError as error:
+        if "has an id" in str(error):
+            raise UnknownSignalError(str(error)) from None
+        raise
+
+
+def _flags(ledger: Ledger, version: int) -> FlagState:
+    if version == 0:
+        return FlagState()
+    try:
+        return state_of(FlagLog(ledger).at(version))
+    except LedgerError as error:
+        if "no version" in str(error):
+            raise UnknownSignalError(str(error)) from None
+        raise
+
+
+def _flags_sentence(flags: FlagState) -> str:
+    if flags.changed_at is None:
+        return "No flag had ever been set."
+    return (
+        f"The flags were at version {flags.version}, set by {flags.changed_by} at "
+        f"{flags.changed_at:%Y-%m-%d %H:%M:%S} UTC: {flags.reason}"
+    )

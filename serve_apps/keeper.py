@@ -1,0 +1,339 @@
+"""The keeper: looks for a new bar or a new champion, and then makes a new book.
+
+One thread does everything, so that books come one after the other. What it holds can be lost: a
+keeper that starts anew finds the newest book in the ledger and goes on from there.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, TypeAlias
+
+import numpy as np
+import structlog
+
+from pmx_ray.clock import Clock
+from pmx_ray.data.calendar import close_time
+from pmx_ray.data.panel import Panel
+from pmx_ray.data.sources import load_panel
+from pmx_ray.errors import PmxError, RegistryError
+from pmx_ray.governance.opening import open_registry
+from pmx_ray.governance.policy import GovernancePolicy, load_policy
+from pmx_ray.governance.registry import LoadedModel
+from pmx_ray.governance.serving import NowForecasts
+from pmx_ray.governance.standing import standing
+from pmx_ray.governance.terms import terms_of
+from pmx_ray.ledger import Ledger
+from pmx_ray.ledger.aliases import Aliases, Placement
+from pmx_ray.ledger.books import Bookshelf
+from pmx_ray.ledger.flags import FlagLog
+from pmx_ray.ledger.signal_log import SignalLog
+from pmx_ray.signals.flags import FlagValues
+from pmx_ray.signals.monitor import watch as watch_health
+from pmx_ray.signals.track import TrackRecord
+from pmx_ray.signals.types import ModelRef, SignalBook, Source
+from serve_apps.board import without_withdrawn
+from serve_apps.bookmaking import (
+    Speaker,
+    make_book,
+    past_quality,
+    records_of,
+    speaker_of,
+)
+from serve_apps.counsel import Counsel
+from serve_apps.settings import ServiceSettings
+from serve_apps.watch import ALIASES, models_in_service
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFailure:
+    """Why a model in service has no forecasts.
+
+    Attributes
+    ----------
+    reason : str
+        In a sentence.
+    """
+
+    reason: str
+
+
+Forecasting: TypeAlias = Callable[
+    [Panel, tuple[str, ...]], Mapping[str, NowForecasts | ModelFailure]
+]
+"""From prices and ids of model versions to what each expects."""
+
+QUALITY_DAYS = 90
+"""Days of past signals that quality and health are judged by; 30 sessions and their outcomes."""
+
+_log = structlog.get_logger()
+
+
+@dataclass
+class _Known:
+    """What the keeper has seen."""
+
+    panel: Panel | None = None
+    read_at_s: float = -1e18
+    trouble: str = ""
+    book: SignalBook | None = None
+    made_for: tuple[object, ...] = ()
+    n_books: int = 0
+    reverted: list[str] = field(default_factory=list)
+
+
+class Keeper:
+    """Keeps the newest book true.
+
+    Parameters
+    ----------
+    settings : ServiceSettings
+        Of the service.
+    ledger : Ledger
+        Where books go; closed by ``stop``.
+    clock : callable
+        The time.
+    forecast : callable
+        Asks the models.
+    counsel : Counsel, optional
+        Asks the language model; none is asked unless given or named in the settings.
+    """
+
+    def __init__(
+        self,
+        settings: ServiceSettings,
+        ledger: Ledger,
+        *,
+        clock: Clock,
+        forecast: Forecasting,
+        counsel: Counsel | None = None,
+    ) -> None:
+        self._settings, self._ledger, self._clock = settings, ledger, clock
+        self._home = settings.home()
+        self._forecast = forecast
+        if counsel is None and settings.llm is not None:
+            counsel = Counsel.of(settings.llm, ledger, clock=clock)
+        self._counsel = counsel
+        self._policy = _policy(settings)
+        self._known = _Known()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread is running."""
+        return self._thread.is_alive()
+
+    def start(self) -> None:
+        """Begin to keep."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End, and close the ledger."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=5.0)
+        self._ledger.close()
+
+    def status(self) -> dict[str, Any]:
+        """Return how the keeper is, as JSON values."""
+        known = self._known
+        return {
+            "alive": self.alive,
+            "trouble": known.trouble,
+            "newest_session": None if known.panel is None else str(known.panel.sessions[-1]),
+            "n_books": known.n_books,
+            "reverted": list(known.reverted),
+            "llm": None if self._counsel is None else self._counsel.status(),
+        }
+
+    def look(self) -> None:
+        """Look once for a new bar, champion or answer, and do what follows."""
+        known = self._known
+        try:
+            self._look()
+            known.trouble = ""
+        except PmxError as error:
+            if str(error) != known.trouble:
+                _log.warning("keeper waits", error=str(error))
+            known.trouble = str(error)
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                self.look()
+            except Exception as error:  # noqa: BLE001 - the thread must live; the trouble is shown
+                self._known.trouble = f"the keeper failed: {error!r}"
+                _log.error("keeper failed", error=repr(error), exc_info=True)
+            self._stop.wait(self._settings.pulse_every_s)
+
+    def _look(self) -> None:
+        placed = Aliases(self._ledger).current()
+        wanted = {source: placed[a] for source, a in ALIASES.items() if a in placed}
+        if not self._flags().shadow_challenger:
+            wanted.pop(Source.CHALLENGER, None)
+        self._withdraw()
+        panel = self._newest_panel()
+        made_for = (panel.sha256, *sorted((s, p.model) for s, p in wanted.items()))
+        if made_for != self._known.made_for:
+            if wanted:
+                self._make(panel, wanted)
+                self._judge(panel)
+            self._known.made_for = made_for
+        if self._counsel is not None and self._known.book is not None:
+            self._hear(panel)
+
+    def _flags(self) -> FlagValues:
+        record = FlagLog(self._ledger).current()
+        return FlagValues() if record is None else FlagValues(**record.values)
+
+    def _withdraw(self) -> None:
+        """Shelve the newest book without models that left service, before anything is computed."""
+        book = self._newest_book()
+        if book is None:
+            return
+        kept = without_withdrawn(book, models_in_service(self._ledger))
+        if kept is not book:
+            self._shelve(kept)
+
+    def _newest_book(self) -> SignalBook | None:
+        if self._known.book is None:
+            newest = Bookshelf(self._ledger).latest()
+            if newest is not None:
+                self._known.book = SignalBook.model_validate_json(newest.document)
+        return self._known.book
+
+    def _newest_panel(self) -> Panel:
+        known, now_s = self._known, time.monotonic()
+        if known.panel is None or now_s - known.read_at_s >= self._settings.bars_every_s:
+            known.read_at_s = now_s
+            known.panel, _ = load_panel(
+                self._settings.prices,
+                clock=self._clock,
+                threshold=self._settings.data_quality_threshold,
+            )
+        return known.panel
+
+    def _make(self, panel: Panel, wanted: Mapping[Source, Placement]) -> None:
+        registry = open_registry(self._home, make_key=False)
+        models: dict[Source, LoadedModel] = {}
+        failures: dict[Source, str] = {}
+        for source, placement in wanted.items():
+            try:
+                models[source] = registry.load(placement.model)
+            except RegistryError as error:
+                failures[source] = str(error)
+        found = self._forecast(panel, tuple({model.id for model in models.values()}))
+        speakers = []
+        for source, model in models.items():
+            said = found[model.id]
+            if isinstance(said, ModelFailure):
+                failures[source] = said.reason
+                continue
+            speakers.append(_speaker(said, source, model, wanted[source]))
+        before = self._newest_book()
+        if not speakers and before is not None:
+            reasons = "; ".join(f"{source}: {why}" for source, why in failures.items())
+            raise RegistryError(f"no model speaks, and the last book stays: {reasons}")
+        self._publish(panel, speakers, failures)
+
+    def _publish(
+        self, panel: Panel, speakers: list[Speaker], failures: Mapping[Source, str]
+    ) -> None:
+        records = SignalLog(self._ledger).since(_days_before(panel, QUALITY_DAYS))
+        live = self._settings.clock == "live"
+        last = panel.sessions[-1].astype(object)
+        self._shelve(
+            make_book(
+                panel,
+                speakers,
+                failures=failures,
+                quality=past_quality(records, panel, self._settings.signals),
+                settings=self._settings.signals,
+                computed_at=self._clock(),
+                closed_at=close_time(panel.calendar, last) if live else None,
+                note="" if live else f"Prices are replayed; the last session is {last}.",
+            )
+        )
+
+    def _shelve(self, book: SignalBook) -> None:
+        """Write the signals first and the book last: what is served was recorded."""
+        SignalLog(self._ledger).record(records_of(book))
+        Bookshelf(self._ledger).put(
+            book.id,
+            cutoff=book.cutoff,
+            computed_at=book.computed_at,
+            document=book.model_dump_json(),
+        )
+        self._known.book = book
+        self._known.n_books += 1
+
+    def _judge(self, panel: Panel) -> None:
+        """Take the champion out of service if its signals have gone bad."""
+        book = self._known.book
+        if book is None or Source.CHAMPION not in book.models:
+            return
+        entry = watch_health(
+            SignalLog(self._ledger).since(_days_before(panel, QUALITY_DAYS)),
+            panel,
+            registry=open_registry(self._home, make_key=False),
+            ledger=self._ledger,
+            policy=self._policy,
+            clock=self._clock,
+            replayed=self._settings.clock == "replay",
+        )
+        if entry is not None:
+            self._known.reverted.append(str(entry.payload.get("reason", "")))
+            _log.warning("champion reverted", entry=entry.seq)
+            self._withdraw()
+
+    def _hear(self, panel: Panel) -> None:
+        """Ask the language model where it has not answered on this bar; publish what it said."""
+        book, counsel = self._known.book, self._counsel
+        assert book is not None  # noqa: S101 - asked by the caller
+        assert counsel is not None  # noqa: S101 - asked by the caller
+        heard = counsel.heard(panel, step=_step(book))
+        if heard is not None:
+            self._shelve(counsel.added(book, heard, panel, self._settings.signals))
+
+
+def _speaker(
+    said: NowForecasts, source: Source, model: LoadedModel, placement: Placement
+) -> Speaker:
+    certified, sentence = standing(placement, model)
+    record = terms_of(model).record
+    reference = ModelRef(
+        source=source,
+        label=model.version.label,
+        spec_id=model.version.spec_id,
+        model_id=model.id,
+        alias_version=placement.version,
+        certified=certified,
+        standing=" ".join((sentence, *said.changed)),
+    )
+    track = TrackRecord(record.n_trades, record.win_rate_frac, record.payoff_ratio)
+    return speaker_of(said, reference, track)
+
+
+def _step(book: SignalBook) -> int:
+    """Return the horizon of a book: the champion's, else that of whoever speaks."""
+    for entry in book.entries.values():
+        for source in (Source.CHAMPION, Source.FALLBACK, Source.CHALLENGER):
+            candidate = entry.candidates.get(source)
+            if candidate is not None and candidate.signal is not None:
+                return candidate.signal.step
+    return 1
+
+
+def _days_before(panel: Panel, days: int) -> datetime:
+    last: np.datetime64 = panel.sessions[-1]
+    day = last.astype(object) - timedelta(days=days)
+    return day  # type: ignore[no-any-return]  # a date
+
+
+def _policy(settings: ServiceSettings) -> GovernancePolicy:
+    if settings.policy is None:
+        return GovernancePolicy()
+    return load_policy(settings.home() / settings.policy)

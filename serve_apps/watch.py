@@ -1,0 +1,183 @@
+"""What keeps a replica's board up to date: a look at the ledger several times a second.
+
+The ledger alone is asked, so that a flag or a reversion reaches every replica without Serve's
+controller, the dashboard or a call between replicas.
+"""
+
+import threading
+from collections.abc import Callable, Mapping
+from datetime import datetime, timedelta
+from typing import TypeAlias
+
+import structlog
+
+from pmx_ray.clock import Clock
+from pmx_ray.errors import PmxError
+from pmx_ray.ledger import Ledger
+from pmx_ray.ledger.aliases import Alias, Aliases
+from pmx_ray.ledger.books import Bookshelf
+from pmx_ray.ledger.flags import FlagLog, FlagRecord
+from pmx_ray.ledger.pulse import Pulse, PulseReader
+from pmx_ray.signals.flag_source import FlagObservation, FlagView, observe
+from pmx_ray.signals.types import SignalBook, Source
+from serve_apps.board import Board, staleness, without_withdrawn
+
+ALIASES: Mapping[Source, Alias] = {
+    Source.CHAMPION: Alias.CHAMPION,
+    Source.FALLBACK: Alias.FALLBACK,
+    Source.CHALLENGER: Alias.CHALLENGER,
+}
+"""The registry's name for each source that has one."""
+
+Arrived: TypeAlias = Callable[[FlagView, datetime], None]
+"""Told when a version of the flags has arrived at this replica."""
+
+_log = structlog.get_logger()
+
+
+class Watch:
+    """Holds the newest board of a replica; one thread looks, any thread reads.
+
+    Parameters
+    ----------
+    ledger : Ledger
+        Where flags, books and aliases are kept; it stays the caller's to close.
+    clock : callable
+        The time.
+    every_s : float
+        Seconds between looks.
+    safe_after_s : float
+        Seconds without an answer after which the safe route serves.
+    max_price_age : timedelta
+        Age of the newest price from which no signal trades.
+    arrived : callable, optional
+        Told of each version of the flags as it takes effect here.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        *,
+        clock: Clock,
+        every_s: float,
+        safe_after_s: float,
+        max_price_age: timedelta,
+        arrived: Arrived | None = None,
+    ) -> None:
+        self._ledger, self._clock = ledger, clock
+        self._reader = PulseReader(ledger)
+        self._every_s, self._max_price_age = every_s, max_price_age
+        self._safe_after = timedelta(seconds=safe_after_s)
+        self._arrived = arrived
+        self._pulse: Pulse | None = None
+        self._flags: FlagRecord | None = None
+        self._book: SignalBook | None = None
+        self._book_id = ""
+        self._observation = FlagObservation()
+        self._board: Board | None = None
+        self._view: FlagView | None = None
+        self._trouble = ""
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+
+    @property
+    def board(self) -> Board | None:
+        """The newest board; None until there is a book."""
+        return self._board
+
+    @property
+    def view(self) -> FlagView | None:
+        """The flags as this replica knows them; None before the first look."""
+        return self._view
+
+    @property
+    def trouble(self) -> str:
+        """Why the last look failed; empty where it did not."""
+        return self._trouble
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread that looks is running."""
+        return self._thread.is_alive()
+
+    def start(self) -> None:
+        """Look once, then go on looking in a thread."""
+        self.look()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop looking."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=5.0)
+
+    def look(self) -> None:
+        """Look at the ledger once, and put up a new board if something changed."""
+        try:
+            self._read()
+            self._trouble = ""
+        except PmxError as error:
+            self._trouble = str(error)
+        now = self._clock()
+        self._observation = observe(
+            self._observation,
+            self._trouble or self._flags,
+            now=now,
+            safe_after=self._safe_after,
+        )
+        self._show(self._observation.view, now)
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._every_s):
+            try:
+                self.look()
+            except Exception as error:  # noqa: BLE001 - the thread must live; the trouble is shown
+                self._trouble = f"the look at the ledger failed: {error!r}"
+                _log.error("watch failed", error=repr(error), exc_info=True)
+
+    def _read(self) -> None:
+        pulse = self._reader.read()
+        before = self._pulse
+        if pulse == before:
+            return
+        if before is None or pulse.flags_version != before.flags_version:
+            self._flags = FlagLog(self._ledger).current()
+        if before is None or (pulse.book_seq, pulse.aliases) != (before.book_seq, before.aliases):
+            self._book = _current_book(self._ledger)
+            self._book_id = "" if self._book is None else self._book.id
+        self._pulse = pulse
+
+    def _show(self, view: FlagView, now: datetime) -> None:
+        newer = self._view is None or view.version != self._view.version
+        self._view = view
+        if self._book is not None:
+            stale = staleness(self._book, now=now, max_age=self._max_price_age)
+            board = Board(self._book, view, stale, self._book_id)
+            if self._board is None or _differs(board, self._board):
+                self._board = board
+        if newer and self._arrived is not None:
+            self._arrived(view, now)
+
+
+def _differs(board: Board, before: Board) -> bool:
+    """Return whether a caller could see a difference between two boards."""
+    return (
+        board.book_id != before.book_id
+        or (board.view.version, board.view.status) != (before.view.version, before.view.status)
+        or bool(board.stale_reason) != bool(before.stale_reason)
+    )
+
+
+def _current_book(ledger: Ledger) -> SignalBook | None:
+    """Return the newest book without models that left service; the keeper shelves it so, too."""
+    newest = Bookshelf(ledger).latest()
+    if newest is None:
+        return None
+    book = SignalBook.model_validate_json(newest.document)
+    return without_withdrawn(book, models_in_service(ledger))
+
+
+def models_in_service(ledger: Ledger) -> dict[Source, str]:
+    """Return the model that each source's alias points to."""
+    placed = Aliases(ledger).current()
+    return {source: placed[a].model for source, a in ALIASES.items() if a in placed}
