@@ -27,7 +27,7 @@ class Statement:
     action : Action
         A side other than that of the expected return means hold.
     confidence : float
-        0 to 1; the lower of this and the forecast's own counts.
+        In that action, 0 to 1; where it is what the forecast advises, the lower of both counts.
     risk_level : RiskLevel
         The higher of this and the forecast's own counts.
     """
@@ -87,16 +87,17 @@ def make_signal(
         raise DataError(f"expected return of {ticker} was {mean}; it must be finite")
     volatility = math.sqrt(variance) if 0.0 < variance < math.inf else 0.0
     annual = volatility_annual(variance, step=step)
-    action = SIDES[int(settings.rule.side(np.asarray(mean, dtype=np.float64)))]
-    overruled = statement is not None and statement.action is not action
-    action = Action.HOLD if overruled else action
+    side = int(settings.rule.side(np.asarray(mean, dtype=np.float64)))
+    overruled = side != 0 and statement is not None and statement.action is not SIDES[side]
+    side = 0 if overruled else side
+    action = SIDES[side]
     confidence = probability_right(action, mean, volatility, edge=settings.rule.min_edge)
     level = risk_level_of(annual, settings.risk, percentile=volatility_percentile)
     if statement is not None:
-        confidence = min(confidence, statement.confidence)
+        if statement.action is action:
+            confidence = min(confidence, statement.confidence)
         level = max(level, statement.risk_level, key=lambda word: word.severity)
     stake, sizing = _stake(track, confidence, settings.sizing)
-    side = {Action.BUY: 1.0, Action.SELL: -1.0, Action.HOLD: 0.0}[action]
     return Signal(
         ticker=ticker,
         action=action,
@@ -105,7 +106,7 @@ def make_signal(
         volatility=volatility,
         confidence=confidence,
         risk_level=level,
-        position_frac=side * stake if side else 0.0,
+        position_frac=side * stake if side and stake else 0.0,
         cutoff=cutoff,
         source=source,
         why=_why(
