@@ -1,9 +1,16 @@
-"""What a person types about who acts and which head was noted, as values."""
+"""What the verbs that govern share: who acts, where, and how it is told."""
 
 import getpass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+from pmx_ray.cli import options
+from pmx_ray.cli.place import default_root
 from pmx_ray.errors import SettingsError
-from pmx_ray.ledger.chain import AuditHead
+
+if TYPE_CHECKING:
+    from pmx_ray.cli.steps import Voice
 
 
 def acting(given: str | None) -> str:
@@ -22,18 +29,18 @@ def acting(given: str | None) -> str:
         raise SettingsError("this account has no name; say who you are with --actor") from None
 
 
-def parsed_head(written: str) -> AuditHead:
-    """Return the head that was noted as ``N:HASH``.
+def root_of(out: Path | None) -> Path:
+    """Return the folder of the sweep folders, whole."""
+    return (out or default_root()).resolve()
 
-    Raises
-    ------
-    SettingsError
-        If it is none.
-    """
-    n, _, digest = written.partition(":")
-    if not n.isdecimal() or len(digest) != 64:
-        raise SettingsError(
-            f"--expect was '{written}'; write it as `pmx audit verify` printed it, "
-            "a number, a colon and 64 digits"
-        )
-    return AuditHead(int(n), digest)
+
+def shown_time(at: datetime) -> str:
+    """Return a time as tables show it, to the second."""
+    return f"{at:%Y-%m-%d %H:%M:%S}"
+
+
+def voice_of(as_json: bool) -> "Voice":
+    """Return what speaks to a person or a machine."""
+    from pmx_ray.cli.steps import Voice  # noqa: PLC0415
+
+    return Voice(options.console(), as_json)

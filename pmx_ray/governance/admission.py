@@ -9,6 +9,7 @@ from pmx_ray.backtest.report_types import read_document
 from pmx_ray.backtest.sweep import Sweep, load
 from pmx_ray.clock import Clock
 from pmx_ray.errors import DataError, SettingsError
+from pmx_ray.governance.challenge import challenge
 from pmx_ray.governance.decision import GovernanceDecision
 from pmx_ray.governance.policy import GovernancePolicy
 from pmx_ray.governance.promotion import promote
@@ -67,6 +68,7 @@ def promote_sweep(
     approved_by: Sequence[str],
     clock: Clock,
     expected_version: int | None = None,
+    override: str | None = None,
 ) -> tuple[AuditEntry, Placement]:
     """Register the model that a decision speaks of, and put it in service.
 
@@ -79,7 +81,7 @@ def promote_sweep(
         As ``read_application`` found it.
     policy : GovernancePolicy
         In force.
-    registry, ledger, actor, approved_by, clock, expected_version
+    registry, ledger, actor, approved_by, clock, expected_version, override
         As in ``promotion.promote``.
     key : str, optional
         Idempotency key; of the decision unless given.
@@ -95,7 +97,7 @@ def promote_sweep(
     ------
     DataError
         If the decision is not in the audit log, is not the last or is too old, or is not about the
-        sweep as it is.
+        sweep as it is; and as in ``promotion.promote``.
     SettingsError
         If it was made under another policy.
     """
@@ -113,8 +115,45 @@ def promote_sweep(
         clock=clock,
         fallback=models.fallback.id,
         expected_version=expected_version,
+        override=override,
     )
     return entry, Aliases(ledger).current()[Alias.CHAMPION]
+
+
+def challenge_sweep(
+    application: Application,
+    policy: GovernancePolicy,
+    *,
+    registry: Registry,
+    ledger: Ledger,
+    key: str | None,
+    actor: str,
+    clock: Clock,
+) -> AuditEntry:
+    """Register the model that a decision speaks of, and let it run in shadow.
+
+    Parameters
+    ----------
+    application, policy, registry, ledger, key, actor, clock
+        As in ``promote_sweep``; the decision may be to hold.
+
+    Raises
+    ------
+    DataError, SettingsError
+        As in ``promote_sweep``.
+    """
+    check_admissible(application, policy, ledger, clock=clock)
+    decision = application.decision
+    model = register(registry, application.sweep, decision).challenger
+    return challenge(
+        registry,
+        ledger,
+        decision,
+        model.id,
+        actor=actor,
+        key=key or f"challenge {decision.id}",
+        clock=clock,
+    )
 
 
 def check_admissible(

@@ -26,6 +26,7 @@ def promote(
     clock: Clock,
     fallback: str | None = None,
     expected_version: int | None = None,
+    override: str | None = None,
 ) -> AuditEntry:
     """Put a version in service, keep the one before it as the last good, and log the decision.
 
@@ -37,7 +38,7 @@ def promote(
     registry, ledger
         Where models and aliases are kept.
     decision : GovernanceDecision
-        With outcome ``PROMOTE``, about the version's spec.
+        With outcome ``PROMOTE``, or ``HOLD`` and then an ``override``; about the version's spec.
     version_id : str
         The model; it must verify, and its signed manifest must name the decision.
     actor : str
@@ -53,6 +54,9 @@ def promote(
     expected_version : int, optional
         Version of the alias ``champion`` that the caller has seen, 0 where it was not set; unless
         given, as this call finds it.
+    override : str, optional
+        Why the model is put in service although checks failed; someone of ``approved_by`` answers
+        for it. Reason and failed checks are in the entry.
 
     Returns
     -------
@@ -62,7 +66,8 @@ def promote(
     Raises
     ------
     DataError
-        If the decision is no promotion, or is about another version.
+        If the decision is no promotion and not overridden, or is about another version; if an
+        override gives no reason, names no one, or finds nothing to override.
     RegistryError
         If a version does not verify.
     StaleVersionError
@@ -70,16 +75,20 @@ def promote(
     LedgerError
         If the key belongs to something else, or the database cannot be written.
     """
-    model = _judged(registry, decision, version_id)
+    _check_outcome(decision, override, approved_by)
+    model = judged_model(registry, decision, version_id)
     if fallback is not None:
         _check_fallback(registry.load(fallback), decision)
-    payload = {
+    payload: dict[str, object] = {
         "decision": decision.as_document(),
         "model": version_id,
         "label": model.version.label,
         "fallback": fallback,
         "approved_by": sorted(set(approved_by)),
     }
+    if override is not None:
+        failed = [check.name for check in decision.failed]
+        payload["override"] = {"reason": override.strip(), "failed": failed}
     aliases = Aliases(ledger)
     seen = _version(aliases.current()) if expected_version is None else expected_version
 
@@ -130,14 +139,16 @@ def revert(
     return aliases.move_together(plan, NewEntry(REVERT, actor, {"reason": reason}, clock(), key))
 
 
-def _judged(registry: Registry, decision: GovernanceDecision, version_id: str) -> LoadedModel:
-    if decision.outcome is not Outcome.PROMOTE:
-        failed = ", ".join(check.name for check in decision.failed) or "none"
-        raise DataError(
-            f"decision {decision.id[:12]} says {decision.outcome} of "
-            f"{decision.challenger_label}, and only promote puts a model in service; "
-            f"failed checks: {failed}"
-        )
+def judged_model(registry: Registry, decision: GovernanceDecision, version_id: str) -> LoadedModel:
+    """Return a version, verified, if it is the one that a decision is about.
+
+    Raises
+    ------
+    DataError
+        If it is another.
+    RegistryError
+        If it does not verify.
+    """
     model = registry.load(version_id)
     if model.version.decision_id != decision.id or model.version.spec_id != decision.challenger:
         raise DataError(
@@ -146,6 +157,28 @@ def _judged(registry: Registry, decision: GovernanceDecision, version_id: str) -
             f"{decision.challenger_label}; register the model that was judged"
         )
     return model
+
+
+def _check_outcome(
+    decision: GovernanceDecision, override: str | None, approved_by: Sequence[str]
+) -> None:
+    """Refuse what was not certified, unless someone by name takes it upon themselves."""
+    named = f"decision {decision.id[:12]} says {decision.outcome} of {decision.challenger_label}"
+    failed = ", ".join(check.name for check in decision.failed) or "none"
+    if override is None:
+        if decision.outcome is not Outcome.PROMOTE:
+            raise DataError(
+                f"{named}, and only promote puts a model in service; failed checks: {failed}"
+            )
+    elif decision.outcome is not Outcome.HOLD:
+        raise DataError(f"{named}, which cannot be overridden; only hold can")
+    elif not override.strip():
+        raise DataError(f"{named}, and the override gave no reason; say why it is to serve")
+    elif not any(name.strip() for name in approved_by):
+        raise DataError(
+            f"{named}, and no one by name answers for the override; failed checks: {failed}; "
+            "add --approved-by NAME"
+        )
 
 
 def _check_fallback(model: LoadedModel, decision: GovernanceDecision) -> None:

@@ -1,7 +1,9 @@
 """By what right a model serves, in words: of an alias, of an entry, of a version."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pmx_ray.errors import DataError, RegistryError, SettingsError
 from pmx_ray.governance.decision import DECISION, GovernanceDecision, Outcome
@@ -37,17 +39,14 @@ def standing(placement: Placement, model: LoadedModel) -> tuple[bool, str]:
 def why(placement: Placement) -> str:
     """Return in a few words what put a model under its alias."""
     payload = placement.entry.payload
-    match placement.entry.kind, placement.alias:
-        case "promote", Alias.CHAMPION:
-            approved = ", ".join(payload["approved_by"]) or "no one named"
-            return f"decision {payload['decision']['id'][:12]}; approved by {approved}"
-        case "promote", Alias.FALLBACK:
-            return f"fallback of {payload['label']}"
-        case "promote", _:
-            return f"champion until {payload['label']} took over"
-        case "revert", _:
+    match placement.entry.kind:
+        case "promote":
+            return _promoted(placement.alias, payload)
+        case "challenge":
+            return f"decision {payload['decision']['id'][:12]}; runs in shadow"
+        case "revert":
             return f"reverted: {payload['reason']}"
-        case kind, _:
+        case kind:
             return kind
 
 
@@ -56,7 +55,9 @@ def told(entry: AuditEntry) -> str:
     payload = entry.payload
     match entry.kind:
         case "promote":
-            return f"{payload['label']}, model {payload['model'][:12]}"
+            return f"{payload['label']}, model {payload['model'][:12]}{_overriding(payload)}"
+        case "challenge":
+            return f"{payload['label']}, model {payload['model'][:12]}, runs in shadow"
         case "revert":
             return f"to model {payload['moves'][0]['to'][:12]}: {payload['reason']}"
         case "certify":
@@ -81,6 +82,25 @@ def verified_label(root: Path, model: str) -> tuple[str, str]:
         return open_registry(root, make_key=False).load(model).version.label, ""
     except (RegistryError, SettingsError) as error:
         return "", str(error)
+
+
+def _promoted(alias: Alias, payload: Mapping[str, Any]) -> str:
+    if alias is Alias.FALLBACK:
+        return f"fallback of {payload['label']}"
+    if alias is not Alias.CHAMPION:
+        return f"champion until {payload['label']} took over"
+    approved = ", ".join(payload["approved_by"]) or "no one named"
+    decision = f"decision {payload['decision']['id'][:12]}"
+    if "override" in payload:
+        return f"{decision} overridden by {approved}: {payload['override']['reason']}"
+    return f"{decision}; approved by {approved}"
+
+
+def _overriding(payload: Mapping[str, Any]) -> str:
+    if "override" not in payload:
+        return ""
+    failed = ", ".join(payload["override"]["failed"]) or "no check by name"
+    return f", although it failed {failed}: {payload['override']['reason']}"
 
 
 def _decision(model: LoadedModel) -> GovernanceDecision | None:

@@ -105,6 +105,41 @@ def test_promote_when_the_decision_holds_then_refused_with_the_checks(run: Pmx) 
     assert in_service(run) == {}
 
 
+def test_promote_when_overridden_then_in_service_and_every_table_says_so(run: Pmx) -> None:
+    path = certified(run, "drift", outcome=Outcome.HOLD)
+    run("promote", path, "--override", "paper only", code=2)
+    assert "add --approved-by NAME" in run.err
+    assert in_service(run) == {}
+    words = ("--override", "paper only", "--approved-by", "cem")
+    assert "is champion (entry 2), although it failed sharpe" in run("promote", path, *words)
+    row = lines(run("registry", "--json"))[0]
+    assert str(row["why"]).endswith("overridden by cem: paper only")
+    assert "although it failed sharpe" in run("audit", "log")
+    entry = lines(run("promote", path, *words, "--json"))[0]
+    assert entry["overridden"] == ["sharpe"]
+    assert "2 entries" in run("audit", "verify")
+
+
+def test_challenger_when_judged_then_in_shadow_beside_the_champion(run: Pmx) -> None:
+    run("promote", certified(run, "drift"))
+    path = certified(run, "samossa", outcome=Outcome.HOLD)
+    assert "runs in shadow (entry 4)" in run("challenger", path, "--actor", "ann")
+    assert in_service(run) == {
+        "champion": "drift", "challenger": "samossa", "fallback": "random_walk",
+    }  # fmt: skip
+    assert "shadow" in run("registry")
+    assert "shadow" in run("audit", "log")
+    run("challenger", certified(run, "samossa", logged=False), code=2)
+
+
+def test_promote_when_refused_before_the_ledger_then_nothing_is_made(run: Pmx) -> None:
+    before = {path.name for path in (run.folder / "runs").iterdir()}
+    run("promote", str(run.folder / "runs" / "decision.json"), code=2)
+    run("promote", str(run.sweep / "decision.json"), code=2)
+    assert {path.name for path in (run.folder / "runs").iterdir()} == before
+    assert "pmx certify" in run.err
+
+
 def test_promote_when_the_decision_was_altered_then_refused(run: Pmx) -> None:
     path = Path(certified(run, "drift"))
     path.write_text(path.read_text().replace('"value": 1.5', '"value": 9.5'))

@@ -1,5 +1,6 @@
 """Promotion and reversion: a certificate, a verified model, one transaction, one row a key."""
 
+import json
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,11 +12,13 @@ from typing import Any
 import pytest
 
 from pmx_ray.errors import DataError, LedgerError, RegistryError, StaleVersionError
+from pmx_ray.governance.challenge import challenge
 from pmx_ray.governance.decision import Check, GovernanceDecision, Outcome
 from pmx_ray.governance.manifest import ModelVersion
 from pmx_ray.governance.promotion import promote, revert
 from pmx_ray.governance.registry import Registry
 from pmx_ray.governance.signing import SigningKey
+from pmx_ray.governance.standing import standing, told
 from pmx_ray.lake import FolderStore
 from pmx_ray.ledger import Ledger, open_ledger
 from pmx_ray.ledger.aliases import Alias, Aliases
@@ -44,8 +47,18 @@ class Desk:
         )
         return self.registry.register(version, {"state.json": spec.encode()}).id
 
-    def promote(self, spec: str, **changes: Any) -> AuditEntry:
-        verdict = decision(spec)
+    def register_judged(self, verdict: GovernanceDecision) -> str:
+        spec = verdict.challenger
+        version = ModelVersion(
+            spec, spec, spec, {}, "a" * 64, "1", {}, {"sharpe": 1.5}, verdict.id, {}
+        )
+        document = json.dumps(verdict.as_document()).encode()
+        return self.registry.register(version, {"decision.json": document}).id
+
+    def promote(
+        self, spec: str, *, outcome: Outcome = Outcome.PROMOTE, **changes: Any
+    ) -> AuditEntry:
+        verdict = decision(spec, outcome)
         arguments = {
             "actor": "ann",
             "approved_by": ("ben", "cem", "ben"),
@@ -53,8 +66,16 @@ class Desk:
             "clock": self.clock,
             **changes,
         }
-        model = self.register(spec, verdict.id)
+        model = self.register_judged(verdict)
         return promote(self.registry, self.ledger, verdict, model, **arguments)
+
+    def challenge(
+        self, spec: str, *, outcome: Outcome = Outcome.PROMOTE, **changes: Any
+    ) -> AuditEntry:
+        verdict = decision(spec, outcome)
+        arguments = {"actor": "ann", "key": f"c {verdict.id}", "clock": self.clock, **changes}
+        model = self.register_judged(verdict)
+        return challenge(self.registry, self.ledger, verdict, model, **arguments)
 
     def revert(self, reason: str = "accuracy fell", **changes: Any) -> AuditEntry:
         arguments = {"actor": "ann", "clock": self.clock, **changes}
@@ -71,6 +92,11 @@ def decision(spec: str = "garch", outcome: Outcome = Outcome.PROMOTE) -> Governa
     return GovernanceDecision(
         outcome, spec, spec, "rw", "rw", "ewma", "ewma", 5, (check,), "key", "p" * 64
     )
+
+
+def standing_of(desk: Desk, alias: Alias = Alias.CHAMPION) -> tuple[bool, str]:
+    placement = desk.aliases.current()[alias]
+    return standing(placement, desk.registry.load(placement.model))
 
 
 @pytest.fixture
@@ -126,6 +152,99 @@ def test_promote_when_the_decision_is_another_then_refused_with_the_failed_check
         promote(
             desk.registry, desk.ledger, verdict, model,
             actor="ann", approved_by=(), key="k", clock=desk.clock,
+        )  # fmt: skip
+    assert desk.log.head().n == 0
+
+
+# proves G1
+def test_promote_when_overridden_by_name_then_champion_with_reason_and_failed_checks_logged(
+    desk: Desk,
+) -> None:
+    entry = desk.promote("garch", outcome=Outcome.HOLD, override=" paper account only ")
+    assert desk.where() == {"champion": "garch"}
+    assert entry.payload["override"] == {"reason": "paper account only", "failed": ["sharpe"]}
+    assert entry.payload["decision"]["outcome"] == "hold"
+    certified, words = standing_of(desk)
+    assert not certified
+    assert words.startswith("Not certified: it failed sharpe; decision ")
+    assert words.endswith("overridden by ben, cem: paper account only, entry 1.")
+    assert told(entry).endswith("although it failed sharpe: paper account only")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "changes", "said"),
+    [
+        (Outcome.HOLD, {"override": "  "}, "gave no reason"),
+        (Outcome.HOLD, {"override": "why", "approved_by": ()}, "no one by name answers"),
+        (Outcome.HOLD, {"override": "why", "approved_by": (" ",)}, "no one by name answers"),
+        (Outcome.HOLD, {"override": "why", "actor": ""}, "actor of an audit entry"),
+        (Outcome.PROMOTE, {"override": "why"}, "says promote of garch, which cannot be overridden"),
+        (Outcome.REVERT, {"override": "why"}, "says revert of garch, which cannot be overridden"),
+    ],
+)
+def test_promote_when_the_override_is_not_whole_then_refused_and_nothing_logged(
+    desk: Desk, outcome: Outcome, changes: dict[str, Any], said: str
+) -> None:
+    with pytest.raises((DataError, LedgerError), match=said):
+        desk.promote("garch", outcome=outcome, **changes)
+    assert desk.log.head().n == 0
+    assert desk.where() == {}
+
+
+def test_promote_when_an_override_is_replayed_then_one_row_and_another_reason_is_refused(
+    desk: Desk,
+) -> None:
+    first = desk.promote("garch", outcome=Outcome.HOLD, override="paper")
+    assert desk.promote("garch", outcome=Outcome.HOLD, override="paper") == first
+    with pytest.raises(LedgerError, match="differs in override"):
+        desk.promote("garch", outcome=Outcome.HOLD, override="live")
+    assert desk.log.head().n == 1
+
+
+def test_standing_when_certified_then_by_whose_approval(desk: Desk) -> None:
+    desk.promote("garch", fallback=desk.register("ewma"))
+    certified, words = standing_of(desk)
+    assert certified
+    assert words.startswith("Certified: all 1 checks passed; decision ")
+    assert words.endswith("; approved by ben, cem, entry 1.")
+    assert standing_of(desk, Alias.FALLBACK) == (
+        False, "Not judged itself; fallback of garch, entry 1.",
+    )  # fmt: skip
+
+
+def test_standing_when_reverted_to_then_by_its_own_certificate(desk: Desk) -> None:
+    desk.promote("garch", outcome=Outcome.HOLD, override="paper")
+    desk.promote("samossa")
+    assert standing_of(desk)[0]
+    desk.revert("accuracy fell")
+    certified, words = standing_of(desk)
+    assert not certified
+    assert words == "Not certified: it failed sharpe; reverted: accuracy fell, entry 3."
+
+
+# proves D3
+def test_challenge_when_it_failed_checks_then_in_shadow_and_the_champion_stays(
+    desk: Desk,
+) -> None:
+    desk.promote("garch")
+    entry = desk.challenge("samossa", outcome=Outcome.HOLD)
+    assert desk.where() == {"champion": "garch", "challenger": "samossa"}
+    assert (entry.kind, entry.payload["decision"]["outcome"]) == ("challenge", "hold")
+    assert desk.challenge("samossa", outcome=Outcome.HOLD) == entry
+    assert "runs in shadow" in standing_of(desk, Alias.CHALLENGER)[1]
+    assert told(entry).endswith("runs in shadow")
+    with pytest.raises(StaleVersionError):
+        desk.challenge("drift", expected_version=0)
+    with pytest.raises(DataError, match="takes drift out of service"):
+        desk.challenge("drift", outcome=Outcome.REVERT)
+    assert desk.log.head().n == 2
+
+
+def test_challenge_when_the_model_is_not_the_one_judged_then_refused(desk: Desk) -> None:
+    with pytest.raises(DataError, match="register the model that was judged"):
+        challenge(
+            desk.registry, desk.ledger, decision("drift"), desk.register("drift"),
+            actor="ann", key="k", clock=desk.clock,
         )  # fmt: skip
     assert desk.log.head().n == 0
 
@@ -208,7 +327,7 @@ def test_revert_when_the_last_good_serves_already_then_the_fallback(desk: Desk) 
 
 
 def test_revert_when_last_good_and_fallback_serve_already_then_refused(desk: Desk) -> None:
-    ewma = desk.register("ewma", decision("ewma").id)
+    ewma = desk.register_judged(decision("ewma"))
     desk.promote("ewma", fallback=ewma)
     said = "nothing to revert to: last_good is not set; fallback is the champion itself"
     with pytest.raises(RegistryError, match=said):
