@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import date
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypedDict
 
 from sqlalchemy import ColumnElement, Connection, bindparam, func, select, update
 
@@ -16,6 +16,9 @@ from pmx_ray.taxonomy import Action, RiskLevel
 
 SignalResult: TypeAlias = tuple[str, str, str, bool, Mapping[str, bool]]
 """Book id, ticker, source, whether the validator passed it, and each layer's verdict."""
+
+SignalGroup: TypeAlias = tuple[str, str, str, bool | None, int]
+"""Source, action, risk level, whether valid, and how many such signals there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,24 +97,23 @@ class SignalRecord:
         return self.book_id, self.ticker, self.source
 
 
-@dataclass(frozen=True, slots=True)
-class SignalCounts:
+class SignalCounts(TypedDict):
     """How many signals there are, and of which kind.
 
     Attributes
     ----------
     n : int
         All.
-    by_source, by_action, by_risk_level : mapping of str to int
+    by_source, by_action, by_risk_level : dict of str to int
         Each sums to ``n``.
     valid, invalid, not_judged : int
         By the validator; they sum to ``n``.
     """
 
     n: int
-    by_source: Mapping[str, int]
-    by_action: Mapping[str, int]
-    by_risk_level: Mapping[str, int]
+    by_source: dict[str, int]
+    by_action: dict[str, int]
+    by_risk_level: dict[str, int]
     valid: int
     invalid: int
     not_judged: int
@@ -178,10 +180,33 @@ class SignalLog:
         LedgerError
             If the database cannot be read.
         """
+        return tally(self.groups())
+
+    def groups(self) -> tuple[SignalGroup, ...]:
+        """Return how many signals there are of each kind that there are any of.
+
+        Raises
+        ------
+        LedgerError
+            If the database cannot be read.
+        """
         keys = (SignalRow.source, SignalRow.action, SignalRow.risk_level, SignalRow.valid)
         query = select(*keys, func.count()).group_by(*keys)
         with explained(self._engine, "read"), self._engine.connect() as connection:
-            return tally(connection.execute(query).all())
+            rows = connection.execute(query)
+            return tuple(
+                (source, action, risk, valid, n) for source, action, risk, valid, n in rows
+            )
+
+    def of_books(self, book_ids: Iterable[str]) -> tuple[SignalRecord, ...]:
+        """Return the signals of some books, ordered as in ``since``.
+
+        Raises
+        ------
+        LedgerError
+            If the database cannot be read.
+        """
+        return self._where(SignalRow.book_id.in_(sorted(book_ids)))
 
     def since(self, cutoff: date, source: str | None = None) -> tuple[SignalRecord, ...]:
         """Return the signals from ``cutoff`` on, by cutoff, ticker, source and book.
@@ -198,24 +223,25 @@ class SignalLog:
         LedgerError
             If the database cannot be read.
         """
-        names = [field.name for field in fields(SignalRecord)]
-        wanted: list[ColumnElement[bool]] = [SignalRow.cutoff >= cutoff]
-        if source is not None:
-            wanted.append(SignalRow.source == source)
-        query = select(*(SignalRow.__table__.c[name] for name in names)).where(*wanted)
+        wanted = [] if source is None else [SignalRow.source == source]
+        return self._where(SignalRow.cutoff >= cutoff, *wanted)
+
+    def _where(self, *wanted: ColumnElement[bool]) -> tuple[SignalRecord, ...]:
+        columns = [SignalRow.__table__.c[field.name] for field in fields(SignalRecord)]
         with explained(self._engine, "read"), self._engine.connect() as connection:
-            found = [SignalRecord(**row) for row in connection.execute(query).mappings()]
+            rows = connection.execute(select(*columns).where(*wanted)).mappings()
+            found = [SignalRecord(**row) for row in rows]
         # Sorted here: the servers' orders of text differ from each other and from Python's.
         return tuple(sorted(found, key=lambda r: (r.cutoff, r.ticker, r.source, r.book_id)))
 
 
-def tally(rows: Iterable[tuple[str, str, str, bool | None, int]]) -> SignalCounts:
-    """Return counts from rows of source, action, risk level, validity and number."""
+def tally(groups: Iterable[SignalGroup]) -> SignalCounts:
+    """Return the counts of all groups together."""
     sources: dict[str, int] = {}
     actions: dict[str, int] = {}
     risk_levels: dict[str, int] = {}
     verdicts: dict[bool | None, int] = {True: 0, False: 0, None: 0}
-    for source, action, risk_level, valid, n in rows:
+    for source, action, risk_level, valid, n in groups:
         for counted, word in ((sources, source), (actions, action), (risk_levels, risk_level)):
             counted[str(word)] = counted.get(str(word), 0) + n
         verdicts[valid] += n

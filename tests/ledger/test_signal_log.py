@@ -46,6 +46,8 @@ def test_record_when_new_then_read_back_as_it_was(url: str) -> None:
         assert SignalLog(ledger).since(DAY) == (ONE, other)
         assert SignalLog(ledger).since(DAY, "llm") == (other,)
         assert SignalLog(ledger).since(date(2026, 2, 28)) == ()
+        assert SignalLog(ledger).of_books([ONE.book_id, "c"]) == (ONE, other)
+        assert SignalLog(ledger).of_books(["c"]) == ()
 
 
 def test_record_when_repeated_then_nothing_is_new_and_the_verdict_stays(url: str) -> None:
@@ -87,9 +89,9 @@ def test_record_all_when_a_result_has_no_signal_then_no_signal_is_written(url: s
         log = SignalLog(ledger)
         with pytest.raises(LedgerError, match="ZZZ"):
             log.record_all([ONE], [judged(replace(ONE, ticker="ZZZ"), True)])
-        assert log.counts().n == 0
+        assert log.counts()["n"] == 0
         assert log.record_all([ONE], [judged(ONE, True)]) == 1
-        assert log.counts().valid == 1
+        assert log.counts()["valid"] == 1
 
 
 def test_counts_when_of_all_kinds_then_by_each(url: str) -> None:
@@ -99,7 +101,9 @@ def test_counts_when_of_all_kinds_then_by_each(url: str) -> None:
     ]
     with open_ledger(url) as ledger:
         log = SignalLog(ledger)
-        assert log.counts() == SignalCounts(0, {}, {}, {}, 0, 0, 0)
+        assert log.counts() == SignalCounts(
+            n=0, by_source={}, by_action={}, by_risk_level={}, valid=0, invalid=0, not_judged=0
+        )
         log.record([ONE, *others])
         log.record_results([judged(ONE, True), judged(others[0], False)])
         assert log.counts() == SignalCounts(
@@ -157,4 +161,4 @@ def test_record_when_threads_write_the_same_then_each_signal_once(url: str) -> N
         log = SignalLog(ledger)
         orders = [records, records[::-1]] * 8
         new = sum(pool.map(log.record, orders))
-        assert new == log.counts().n == 40
+        assert new == log.counts()["n"] == 40
