@@ -27,6 +27,7 @@ BUILT_IN = (
     "pmx_ray.forecasters.nested",
     "pmx_ray.forecasters.onnx_model",
     "pmx_ray.forecasters.boosting",
+    "pmx_ray.forecasters.llm",
 )
 """Modules whose import registers the project's own forecasters."""
 

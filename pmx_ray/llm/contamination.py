@@ -24,7 +24,6 @@ from typing import TypeAlias
 import numpy as np
 from scipy import stats
 
-from pmx_ray._typing import FloatArray
 from pmx_ray.llm.answer import LLMRiskAssessment
 from pmx_ray.llm.question import Question
 from pmx_ray.taxonomy import Action
@@ -280,7 +279,7 @@ def mean(values: Sequence[float], groups: Sequence[Hashable], *, level: float) -
     centre, n_groups = float(numbers.mean()), len(places)
     if n_groups < 2:
         return Estimate(centre, math.nan, math.nan, len(known))
-    sums: FloatArray = np.bincount([places[g] for _, g in known], weights=numbers - centre)
+    sums = np.bincount([places[g] for _, g in known], weights=numbers - centre)
     error = math.sqrt(n_groups / (n_groups - 1) * float(sums @ sums)) / len(known)
     half = float(stats.t.ppf(0.5 + level / 2, n_groups - 1)) * error
     return Estimate(centre, centre - half, centre + half, len(known))
