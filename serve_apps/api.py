@@ -87,7 +87,10 @@ def _add_errors(api: FastAPI) -> None:
     async def not_valid(request: Request, error: Exception) -> Response:  # noqa: ARG001
         assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for it alone
         found = [  # never the input: it may be huge, secret or not a number
-            {"where": ".".join(str(part)[:64] for part in one["loc"])[:256], "what": one["msg"][:256]}
+            {
+                "where": ".".join(str(part)[:64] for part in one["loc"])[:256],
+                "what": one["msg"][:256],
+            }
             for one in error.errors()[:10]
         ]
         first = found[0]

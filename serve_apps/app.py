@@ -1,10 +1,12 @@
 """The Serve application: endpoint, models and keeper, from one document of settings.
 
-    serve deploy configs/serve.yaml      # on a running cluster
-    pmx serve configs/serve.yaml         # with a cluster of its own, on this machine
+serve deploy configs/serve.yaml      # on a running cluster
+pmx serve configs/serve.yaml         # with a cluster of its own, on this machine
 """
 
-from ray import serve
+from collections.abc import Mapping
+from typing import Any
+
 from ray.serve import Application
 
 from serve_apps.deployments import KeeperDeployment, ModelsDeployment, SignalsDeployment
@@ -19,12 +21,21 @@ def build(args: ServiceSettings) -> Application:
     SettingsError
         If no root is named.
     """
-    settings = args.model_copy(update={"root": str(args.home().resolve())})
-    document = settings.model_dump(mode="json")
-    models = ModelsDeployment.bind(document)
-    keeper = KeeperDeployment.bind(document, models)
-    application: Application = SignalsDeployment.bind(document, keeper)
+    return build_with(args, {})
+
+
+def build_with(settings: ServiceSettings, options: Mapping[str, Mapping[str, Any]]) -> Application:
+    """Return the application with options of its deployments, by name.
+
+    Raises
+    ------
+    SettingsError
+        If no root is named.
+    """
+    fixed = settings.model_copy(update={"root": str(settings.home().resolve())})
+    document = fixed.model_dump(mode="json")
+    models = ModelsDeployment.options(**options.get("Models", {})).bind(document)
+    keeper = KeeperDeployment.options(**options.get("Keeper", {})).bind(document, models)
+    endpoint = SignalsDeployment.options(**options.get("Signals", {}))
+    application: Application = endpoint.bind(document, keeper)
     return application
-
-
-__all__ = ["build", "serve"]

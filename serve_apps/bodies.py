@@ -8,7 +8,10 @@ from pmx_ray.config import Settings
 from pmx_ray.signals.types import Ticker
 
 Sentence = Annotated[
-    str, StringConstraints(min_length=1, max_length=500, pattern=r"^[^\x00-\x1f\x7f]*\S[^\x00-\x1f\x7f]*$")
+    str,
+    StringConstraints(
+        min_length=1, max_length=500, pattern=r"^[^\x00-\x1f\x7f]*\S[^\x00-\x1f\x7f]*$"
+    ),
 ]
 """One line of text for the audit log."""
 

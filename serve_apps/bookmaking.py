@@ -3,10 +3,11 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 
 import numpy as np
 
+from pmx_ray._typing import FloatArray
 from pmx_ray.data.panel import Panel
 from pmx_ray.governance.serving import NowForecasts
 from pmx_ray.ledger.signal_log import SignalRecord
@@ -16,6 +17,7 @@ from pmx_ray.signals.quality import SignalQuality, backtest_signal_quality
 from pmx_ray.signals.risk import percentile, volatility_annual, volatility_history
 from pmx_ray.signals.settings import SignalSettings
 from pmx_ray.signals.track import TrackRecord
+from pmx_ray.signals.tracker import SignalTracker
 from pmx_ray.signals.types import BookEntry, Candidate, ModelRef, SignalBook, Source
 from pmx_ray.signals.validator import validate
 
@@ -105,38 +107,17 @@ def make_book(
     note : str
         What every answer is to say about the prices.
     """
-    context = MarketContext.of(panel, settings, quality=quality)
-    histories = {t: volatility_history(context.returns_of(t)) for t in panel.tickers}
-
-    def candidate(speaker: Speaker, ticker: str) -> Candidate:
-        expected = speaker.expects.get(ticker)
-        if expected is None:
-            return Candidate(failure=speaker.failures.get(ticker) or "it said nothing")
-        annual = volatility_annual(expected.variance, step=speaker.step)
-        signal = make_signal(
-            ticker=ticker,
-            mean=expected.mean,
-            variance=expected.variance,
-            step=speaker.step,
-            cutoff=context.cutoff,
-            source=speaker.model.source,
-            track=speaker.track,
-            settings=settings,
-            volatility_percentile=percentile(annual, histories[ticker]),
-            statement=expected.statement,
-        )
-        return Candidate(signal=signal, checks=validate(signal, context))
-
+    judge = _Judge(panel, quality=quality, settings=settings)
     entries = {}
     for n, ticker in enumerate(panel.tickers):
         close = float(panel.close[n, -1])
         entries[ticker] = BookEntry(
             ticker=ticker,
             close=close if math.isfinite(close) else None,
-            candidates={s.model.source: candidate(s, ticker) for s in speakers},
+            candidates={s.model.source: judge.candidate(s, ticker) for s in speakers},
         )
     return SignalBook(
-        cutoff=context.cutoff,
+        cutoff=judge.cutoff,
         computed_at=computed_at,
         panel_sha256=panel.sha256,
         models={speaker.model.source: speaker.model for speaker in speakers},
@@ -147,8 +128,120 @@ def make_book(
     )
 
 
+def with_speaker(
+    book: SignalBook,
+    said: Speaker | str,
+    panel: Panel,
+    *,
+    quality: Mapping[Source, SignalQuality],
+    settings: SignalSettings,
+    computed_at: datetime,
+) -> SignalBook:
+    """Return a book with what the language model said as well, or why it said nothing.
+
+    Parameters
+    ----------
+    book : SignalBook
+        Of the same prices.
+    said : Speaker or str
+        The language model's answers, or why there are none.
+    panel, quality, settings, computed_at
+        As in ``make_book``.
+    """
+    book = book.model_copy(update={"computed_at": computed_at})
+    if isinstance(said, str):
+        return _without_llm(book, said)
+    judge = _Judge(panel, quality=quality, settings=settings)
+    entries = {
+        ticker: entry.model_copy(
+            update={"candidates": {**entry.candidates, Source.LLM: judge.candidate(said, ticker)}}
+        )
+        for ticker, entry in book.entries.items()
+    }
+    failures = {source: why for source, why in book.failures.items() if source is not Source.LLM}
+    models = {**book.models, Source.LLM: said.model}
+    return book.model_copy(update={"entries": entries, "models": models, "failures": failures})
+
+
+def _without_llm(book: SignalBook, why: str) -> SignalBook:
+    entries = {
+        ticker: entry.model_copy(
+            update={
+                "candidates": {s: c for s, c in entry.candidates.items() if s is not Source.LLM}
+            }
+        )
+        for ticker, entry in book.entries.items()
+    }
+    models = {source: model for source, model in book.models.items() if source is not Source.LLM}
+    failures = {**book.failures, Source.LLM: why}
+    return book.model_copy(update={"entries": entries, "models": models, "failures": failures})
+
+
+class _Judge:
+    """Makes and validates signals at the last session of a panel."""
+
+    def __init__(
+        self, panel: Panel, *, quality: Mapping[Source, SignalQuality], settings: SignalSettings
+    ) -> None:
+        self._settings = settings
+        self._context = MarketContext.of(panel, settings, quality=quality)
+        self._histories: dict[str, FloatArray] = {}
+
+    @property
+    def cutoff(self) -> date:
+        """Last session seen."""
+        return self._context.cutoff
+
+    def candidate(self, speaker: Speaker, ticker: str) -> Candidate:
+        """Return what a speaker's forecast of a ticker comes to."""
+        expected = speaker.expects.get(ticker)
+        if expected is None:
+            return Candidate(failure=speaker.failures.get(ticker) or "it said nothing")
+        annual = volatility_annual(expected.variance, step=speaker.step)
+        signal = make_signal(
+            ticker=ticker,
+            mean=expected.mean,
+            variance=expected.variance,
+            step=speaker.step,
+            cutoff=self.cutoff,
+            source=speaker.model.source,
+            track=speaker.track,
+            settings=self._settings,
+            volatility_percentile=percentile(annual, self._history(ticker)),
+            statement=expected.statement,
+        )
+        return Candidate(signal=signal, checks=validate(signal, self._context))
+
+    def _history(self, ticker: str) -> FloatArray:
+        if ticker not in self._histories:
+            self._histories[ticker] = volatility_history(self._context.returns_of(ticker))
+        return self._histories[ticker]
+
+
+def track(tracker: SignalTracker, book: SignalBook) -> None:
+    """Register every signal of a book with what the validator found, and write them.
+
+    Raises
+    ------
+    LedgerError
+        If the ledger cannot be written; the tracker keeps them for the next time.
+    """
+    records = records_of(book)
+    tracker.register(records)
+    for record in records:
+        checks = book.entries[record.ticker].candidates[Source(record.source)].checks
+        tracker.record_validator_result(
+            record.book_id,
+            record.ticker,
+            record.source,
+            valid=all(check.passed for check in checks),
+            layers={check.layer: check.passed for check in checks},
+        )
+    tracker.flush()
+
+
 def records_of(book: SignalBook) -> tuple[SignalRecord, ...]:
-    """Return every signal of a book as the ledger keeps it."""
+    """Return every signal of a book as the ledger keeps it, not judged yet."""
     book_id = book.id
     return tuple(
         SignalRecord(
@@ -166,7 +259,7 @@ def records_of(book: SignalBook) -> tuple[SignalRecord, ...]:
             model_id=book.models[source].model_id,
             label=book.models[source].label,
             close=entry.close,
-            valid=candidate.valid,
+            valid=None,
             why=candidate.signal.why,
         )
         for entry in book.entries.values()

@@ -8,10 +8,9 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, timedelta
 from typing import Any, TypeAlias
 
-import numpy as np
 import structlog
 
 from pmx_ray.clock import Clock
@@ -29,18 +28,23 @@ from pmx_ray.ledger import Ledger
 from pmx_ray.ledger.aliases import Aliases, Placement
 from pmx_ray.ledger.books import Bookshelf
 from pmx_ray.ledger.flags import FlagLog
+from pmx_ray.ledger.pulse import Pulse, PulseReader
 from pmx_ray.ledger.signal_log import SignalLog
-from pmx_ray.signals.flags import FlagValues
+from pmx_ray.llm.adviser import Adviser
+from pmx_ray.signals.flag_source import state_of
 from pmx_ray.signals.monitor import watch as watch_health
+from pmx_ray.signals.quality import SignalQuality
 from pmx_ray.signals.track import TrackRecord
+from pmx_ray.signals.tracker import SignalTracker
 from pmx_ray.signals.types import ModelRef, SignalBook, Source
 from serve_apps.board import without_withdrawn
 from serve_apps.bookmaking import (
     Speaker,
     make_book,
     past_quality,
-    records_of,
     speaker_of,
+    track,
+    with_speaker,
 )
 from serve_apps.counsel import Counsel
 from serve_apps.settings import ServiceSettings
@@ -79,7 +83,8 @@ class _Known:
     read_at_s: float = -1e18
     trouble: str = ""
     book: SignalBook | None = None
-    made_for: tuple[object, ...] = ()
+    judged: Panel | None = None
+    pulse: Pulse | None = None
     n_books: int = 0
     reverted: list[str] = field(default_factory=list)
 
@@ -111,10 +116,12 @@ class Keeper:
         counsel: Counsel | None = None,
     ) -> None:
         self._settings, self._ledger, self._clock = settings, ledger, clock
+        self._reader = PulseReader(ledger)
+        self._tracker = SignalTracker(SignalLog(ledger))
         self._home = settings.home()
         self._forecast = forecast
         if counsel is None and settings.llm is not None:
-            counsel = Counsel.of(settings.llm, ledger, clock=clock)
+            counsel = Counsel(Adviser.of(settings.llm), settings.llm)
         self._counsel = counsel
         self._policy = _policy(settings)
         self._known = _Known()
@@ -145,6 +152,7 @@ class Keeper:
             "trouble": known.trouble,
             "newest_session": None if known.panel is None else str(known.panel.sessions[-1]),
             "n_books": known.n_books,
+            "tracked": dict(self._tracker.counts()),
             "reverted": list(known.reverted),
             "llm": None if self._counsel is None else self._counsel.status(),
         }
@@ -170,24 +178,32 @@ class Keeper:
             self._stop.wait(self._settings.pulse_every_s)
 
     def _look(self) -> None:
-        placed = Aliases(self._ledger).current()
-        wanted = {source: placed[a] for source, a in ALIASES.items() if a in placed}
-        if not self._flags().shadow_challenger:
-            wanted.pop(Source.CHALLENGER, None)
-        self._withdraw()
+        pulse = self._reader.read()
+        moved = self._known.pulse is None or (
+            (pulse.flags_version, pulse.aliases)
+            != (self._known.pulse.flags_version, self._known.pulse.aliases)
+        )
+        if moved:
+            self._withdraw()
         panel = self._newest_panel()
-        made_for = (panel.sha256, *sorted((s, p.model) for s, p in wanted.items()))
-        if made_for != self._known.made_for:
-            if wanted:
-                self._make(panel, wanted)
-                self._judge(panel)
-            self._known.made_for = made_for
+        if moved or panel is not self._known.judged:
+            self._renew(panel)
+            self._known.judged = panel
+        self._known.pulse = pulse
         if self._counsel is not None and self._known.book is not None:
             self._hear(panel)
 
-    def _flags(self) -> FlagValues:
+    def _renew(self, panel: Panel) -> None:
+        """Make a book if the newest was made from other prices or models."""
+        placed = Aliases(self._ledger).current()
+        wanted = {source: placed[a] for source, a in ALIASES.items() if a in placed}
         record = FlagLog(self._ledger).current()
-        return FlagValues() if record is None else FlagValues(**record.values)
+        if record is not None and not state_of(record).values.shadow_challenger:
+            wanted.pop(Source.CHALLENGER, None)
+        if not wanted or _holds(self._newest_book(), panel, wanted):
+            return
+        self._make(panel, wanted)
+        self._judge(panel)
 
     def _withdraw(self) -> None:
         """Shelve the newest book without models that left service, before anything is computed."""
@@ -209,11 +225,13 @@ class Keeper:
         known, now_s = self._known, time.monotonic()
         if known.panel is None or now_s - known.read_at_s >= self._settings.bars_every_s:
             known.read_at_s = now_s
-            known.panel, _ = load_panel(
+            panel, _ = load_panel(
                 self._settings.prices,
                 clock=self._clock,
                 threshold=self._settings.data_quality_threshold,
             )
+            if known.panel is None or panel.sha256 != known.panel.sha256:
+                known.panel = panel
         return known.panel
 
     def _make(self, panel: Panel, wanted: Mapping[Source, Placement]) -> None:
@@ -242,7 +260,6 @@ class Keeper:
     def _publish(
         self, panel: Panel, speakers: list[Speaker], failures: Mapping[Source, str]
     ) -> None:
-        records = SignalLog(self._ledger).since(_days_before(panel, QUALITY_DAYS))
         live = self._settings.clock == "live"
         last = panel.sessions[-1].astype(object)
         self._shelve(
@@ -250,7 +267,7 @@ class Keeper:
                 panel,
                 speakers,
                 failures=failures,
-                quality=past_quality(records, panel, self._settings.signals),
+                quality=self._quality(panel),
                 settings=self._settings.signals,
                 computed_at=self._clock(),
                 closed_at=close_time(panel.calendar, last) if live else None,
@@ -258,9 +275,13 @@ class Keeper:
             )
         )
 
+    def _quality(self, panel: Panel) -> Mapping[Source, SignalQuality]:
+        records = SignalLog(self._ledger).since(_days_before(panel, QUALITY_DAYS))
+        return past_quality(records, panel, self._settings.signals)
+
     def _shelve(self, book: SignalBook) -> None:
         """Write the signals first and the book last: what is served was recorded."""
-        SignalLog(self._ledger).record(records_of(book))
+        track(self._tracker, book)
         Bookshelf(self._ledger).put(
             book.id,
             cutoff=book.cutoff,
@@ -295,8 +316,17 @@ class Keeper:
         assert book is not None  # noqa: S101 - asked by the caller
         assert counsel is not None  # noqa: S101 - asked by the caller
         heard = counsel.heard(panel, step=_step(book))
-        if heard is not None:
-            self._shelve(counsel.added(book, heard, panel, self._settings.signals))
+        if heard is not None and book.panel_sha256 == panel.sha256:
+            self._shelve(
+                with_speaker(
+                    book,
+                    heard,
+                    panel,
+                    quality=self._quality(panel),
+                    settings=self._settings.signals,
+                    computed_at=self._clock(),
+                )
+            )
 
 
 def _speaker(
@@ -317,6 +347,14 @@ def _speaker(
     return speaker_of(said, reference, track)
 
 
+def _holds(book: SignalBook | None, panel: Panel, wanted: Mapping[Source, Placement]) -> bool:
+    """Return whether a book was made from these prices and models; failed ones are tried again."""
+    if book is None or book.panel_sha256 != panel.sha256:
+        return False
+    made = {s: model.model_id for s, model in book.models.items() if s is not Source.LLM}
+    return made == {source: placement.model for source, placement in wanted.items()}
+
+
 def _step(book: SignalBook) -> int:
     """Return the horizon of a book: the champion's, else that of whoever speaks."""
     for entry in book.entries.values():
@@ -327,10 +365,9 @@ def _step(book: SignalBook) -> int:
     return 1
 
 
-def _days_before(panel: Panel, days: int) -> datetime:
-    last: np.datetime64 = panel.sessions[-1]
-    day = last.astype(object) - timedelta(days=days)
-    return day  # type: ignore[no-any-return]  # a date
+def _days_before(panel: Panel, days: int) -> date:
+    last: date = panel.sessions[-1].astype(object)
+    return last - timedelta(days=days)
 
 
 def _policy(settings: ServiceSettings) -> GovernancePolicy:

@@ -12,8 +12,7 @@ from pmx_ray.ledger.aliases import Alias, Aliases
 from pmx_ray.ledger.flags import FlagLog
 from pmx_ray.ledger.request_log import RequestLog
 from pmx_ray.ledger.signal_log import SignalLog
-from pmx_ray.signals.flag_source import FlagView
-from pmx_ray.signals.flags import FlagValues
+from pmx_ray.signals.flag_source import FlagView, changing
 from pmx_ray.signals.types import FlagStatus
 from serve_apps.board import Board
 from serve_apps.bodies import FlagChange, PromotionRequest, ReversionRequest
@@ -91,9 +90,8 @@ def change_flags(desk: Desk, change: FlagChange, *, actor: str, key: str | None)
     LedgerError
         If the ledger cannot be written.
     """
-    FlagValues().changed(change.changes)  # what is wrong whatever the flags are now
     record = FlagLog(desk.ledger).change(
-        lambda values: FlagValues(**values).changed(change.changes).model_dump(),
+        changing(change.changes),
         actor=actor,
         reason=change.reason,
         expected_version=change.expected_version,

@@ -1,5 +1,6 @@
 """The pages behind the API: the dashboard, a login for browsers, and the API's own description."""
 
+import base64
 import hashlib
 import html
 import time
@@ -11,7 +12,6 @@ from fastapi import FastAPI, Form, Path
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from pmx_ray.report.dashboard import read_facts, render_dashboard
-from pmx_ray.report.shell import page_policy
 from serve_apps.api_page import api_page
 from serve_apps.desk import Desk
 from serve_apps.gate import COOKIE
@@ -46,3 +46,68 @@ class Pages:
                 self._pages = render_dashboard(facts)
                 self._at_s = time.monotonic()
         return self._pages.get(name)
+
+
+def mount(api: FastAPI, desk: Desk) -> None:
+    """Add the pages to an application; they are no part of its described interface."""
+    pages = Pages(desk)
+
+    @api.get("/", include_in_schema=False)
+    async def root() -> Response:
+        return RedirectResponse("/dashboard/index.html")
+
+    @api.get("/dashboard/{name}", include_in_schema=False)
+    def dashboard(
+        name: Annotated[str, Path(pattern=r"^[a-z]{1,32}\.html$")],
+    ) -> Response:
+        page = pages.page(name)
+        if page is None:
+            return problem(404, f"there is no page {name}")
+        return HTMLResponse(page, headers=PRIVATE)
+
+    @api.get("/docs", include_in_schema=False)
+    def docs() -> Response:
+        return HTMLResponse(api_page(api.openapi()))
+
+    @api.get("/login", include_in_schema=False)
+    async def form() -> Response:
+        return HTMLResponse(_login_page(), headers=_LOGIN_HEADERS)
+
+    @api.post("/login", include_in_schema=False)
+    async def login(token: Annotated[str, Form(max_length=256)]) -> Response:
+        if desk.keyring.find(token) is None:
+            return HTMLResponse(
+                _login_page("This token is not known."), status_code=401, headers=_LOGIN_HEADERS
+            )
+        answer = RedirectResponse("/dashboard/index.html", status_code=303)
+        answer.set_cookie(COOKIE, token, max_age=COOKIE_S, httponly=True, samesite="strict")
+        return answer
+
+
+PRIVATE = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
+
+_STYLE = (
+    "body{font:16px/1.5 system-ui,sans-serif;max-width:26rem;margin:12vh auto;padding:0 1rem;"
+    "color-scheme:light dark}input,button{font:inherit;width:100%;padding:.5rem;margin:.25rem 0;"
+    "box-sizing:border-box}"
+)
+_STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
+_LOGIN_HEADERS = PRIVATE | {
+    "Content-Security-Policy": (
+        f"default-src 'none'; style-src 'sha256-{_STYLE_HASH}'; form-action 'self'; "
+        "base-uri 'none'; frame-ancestors 'none'"
+    )
+}
+
+
+def _login_page(trouble: str = "") -> str:
+    said = f'<p role="alert">{html.escape(trouble)}</p>' if trouble else ""
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8"><title>pmx-ray: log in</title>'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<style>{_STYLE}</style></head><body><main><h1>pmx-ray</h1>{said}"
+        '<form method="post" action="/login"><label for="token">Token</label>'
+        '<input id="token" name="token" type="password" autocomplete="current-password" required>'
+        "<button>Open the dashboard</button></form>"
+        "<p>Make one with <code>pmx token NAME --scope read</code>.</p></main></body></html>"
+    )

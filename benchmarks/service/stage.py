@@ -1,0 +1,118 @@
+"""A service to measure: a sweep, a champion put in service by override, tokens, and the address."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+
+SWEEP: Mapping[str, Any] = {
+    "name": "stage",
+    "panel": {"source": "bundled", "name": "us_equities", "start": "2016-01-04"},
+    "folds": {"input_size": 500, "step_size": 40, "steps": [1, 5, 20], "start": "2019-01-02"},
+    "forecasters": [
+        {"name": "random_walk"},
+        {"name": "drift"},
+        {"name": "ewma_variance"},
+        {"name": "samossa"},
+    ],
+    "evaluation": {"n_resamples": 200},
+    "seed": 7,
+}
+"""Small: 25 folds of four forecasters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """A folder from which a service can start.
+
+    Attributes
+    ----------
+    home : Path
+        Sweep folders, ledger, models, tokens.
+    reader, admin : str
+        Tokens.
+    """
+
+    home: Path
+    reader: str
+    admin: str
+
+
+def stage(home: Path, *, challenger: str = "samossa", step: int = 20) -> Staged:
+    """Run a small sweep, certify, and put the challenger in service by override.
+
+    Raises
+    ------
+    RuntimeError
+        If a command ends with another code than it should; its output is in the message.
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    settings = home / "stage.yaml"
+    settings.write_text(yaml.safe_dump(dict(SWEEP)))
+    pmx(home, "sweep", str(settings), "--address", "in-process")
+    (folder,) = home.glob("stage-*")
+    pmx(
+        home, "certify", str(folder), "--challenger", challenger, "--step", str(step), accept=(0, 1)
+    )
+    why = "a service to measure; no money rests on it"
+    pmx(
+        home, "promote", str(folder / "decision.json"),
+        "--approved-by", "bench", "--override", why,
+    )  # fmt: skip
+    reader = pmx(home, "token", "reader", "--scope", "read").strip()
+    admin = pmx(home, "token", "admin", "--scope", "admin").strip()
+    return Staged(home, reader, admin)
+
+
+def pmx(home: Path, *words: str, accept: tuple[int, ...] = (0,)) -> str:
+    """Run `pmx` with ``home`` as its folder; return what it printed."""
+    run = subprocess.run(
+        [str(Path(sys.executable).with_name("pmx")), *words],
+        env={**os.environ, "PMX_HOME": str(home)},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if run.returncode not in accept:
+        raise RuntimeError(f"pmx {' '.join(words)} ended with {run.returncode}: {run.stderr}")
+    return run.stdout
+
+
+def free_port() -> int:
+    """Return a port of the loopback interface that nobody uses at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def serve_config(port: int, **args: object) -> dict[str, Any]:
+    """Return the service's config with a port and settings of its own."""
+    document: dict[str, Any] = yaml.safe_load((ROOT / "configs" / "serve.yaml").read_text())
+    document["http_options"]["port"] = port
+    document["applications"][0]["args"] |= {
+        "prices": {"source": "bundled", "name": "us_equities", "start": "2016-01-04"},
+        **args,
+    }
+    return document
+
+
+@contextmanager
+def serving(staged: Staged, *, port: int, **args: object) -> Iterator[str]:
+    """Hold a running service on a cluster of this process's own; give its address."""
+    from serve_apps.launch import Launch  # noqa: PLC0415 - imports Ray
+
+    document = serve_config(port, root=str(staged.home), **args)
+    launch = Launch(document, port=None, where="stage")
+    with launch.running(None, say=lambda line: print(line, file=sys.stderr)) as url:
+        yield url

@@ -1,0 +1,180 @@
+"""The language model beside the models in service: asked once a bar, in a thread of its own.
+
+A slow or dead language model holds up nothing: the book is out before it is asked, and comes out
+again with its answers.
+"""
+
+import math
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import structlog
+
+from pmx_ray.data.panel import Panel
+from pmx_ray.errors import PmxError
+from pmx_ray.forecasters.llm_view import View, shown
+from pmx_ray.llm.adviser import Advice, Adviser, LlmFailure
+from pmx_ray.llm.question import Question
+from pmx_ray.llm.settings import LlmSettings
+from pmx_ray.signals.making import Statement
+from pmx_ray.signals.types import ModelRef, Source
+from serve_apps.bookmaking import Moments, Speaker
+
+AGAIN_S = 30.0
+"""Seconds until a language model that failed on some tickers is asked about them again."""
+
+MIN_RETURNS = 20
+"""Log returns from which the width of an answer is taken."""
+
+Bar: TypeAlias = tuple[str, int]
+"""Hash of the prices, and the horizon."""
+
+_log = structlog.get_logger()
+
+
+@dataclass
+class _Round:
+    """Questions about one bar."""
+
+    bar: Bar
+    answers: dict[str, Advice]
+    failures: dict[str, str]
+    asked_at_s: float
+    told: int = -1
+
+
+class Counsel:
+    """Asks a language model about every ticker of a bar.
+
+    Parameters
+    ----------
+    adviser : Adviser
+        Who is asked.
+    settings : LlmSettings
+        How many sessions it is shown.
+    """
+
+    def __init__(self, adviser: Adviser, settings: LlmSettings) -> None:
+        self._adviser, self._settings = adviser, settings
+        self._round: _Round | None = None
+        self._thread: threading.Thread | None = None
+
+    def status(self) -> dict[str, Any]:
+        """Return how the language model is, as JSON values."""
+        current = self._round
+        if current is None:
+            return {"asked": 0, "answered": 0, "failures": {}}
+        return {
+            "asked": len(current.answers) + len(current.failures),
+            "answered": len(current.answers),
+            "failures": dict(list(current.failures.items())[:5]),
+        }
+
+    def heard(self, panel: Panel, *, step: int) -> Speaker | str | None:
+        """Return what the model said about a bar if it is news, why it says nothing, or None.
+
+        The first call about a bar begins to ask and returns None.
+
+        Parameters
+        ----------
+        panel : Panel
+            Prices up to now.
+        step : int
+            Sessions ahead.
+        """
+        if self._thread is not None and self._thread.is_alive():
+            return None
+        bar = (panel.sha256, step)
+        current = self._round
+        if current is None or current.bar != bar:
+            self._round = _Round(bar, {}, {}, -1e18)
+            self._ask(panel, step, panel.tickers)
+            return None
+        if current.told != len(current.answers):
+            current.told = len(current.answers)
+            return self._said(current, panel, step)
+        if current.failures and time.monotonic() - current.asked_at_s >= AGAIN_S:
+            self._ask(panel, step, tuple(current.failures))
+        return None
+
+    def _ask(self, panel: Panel, step: int, tickers: Sequence[str]) -> None:
+        current = self._round
+        assert current is not None  # noqa: S101 - set by the caller
+        current.asked_at_s = time.monotonic()
+        questions, silent = _questions(panel, tickers, step, self._settings.n_sessions)
+        current.failures.update(silent)
+        self._thread = threading.Thread(
+            target=self._run, args=(current, questions), name="counsel", daemon=True
+        )
+        self._thread.start()
+
+    def _run(self, current: _Round, questions: Mapping[str, Question]) -> None:
+        try:
+            answers = self._adviser.ask_many(list(questions.values()))
+        except PmxError as error:
+            current.failures.update(dict.fromkeys(questions, str(error)))
+            return
+        except Exception as error:  # noqa: BLE001 - a defect is a failure of the model, not ours
+            _log.error("language model failed", error=repr(error), exc_info=True)
+            current.failures.update(dict.fromkeys(questions, f"asking failed: {error!r}"))
+            return
+        for ticker, answer in zip(questions, answers, strict=True):
+            match answer:
+                case Advice():
+                    current.answers[ticker] = answer
+                    current.failures.pop(ticker, None)
+                case LlmFailure():
+                    current.failures[ticker] = answer.reason
+
+    def _said(self, current: _Round, panel: Panel, step: int) -> Speaker | str:
+        if not current.answers:
+            first = next(iter(current.failures.values()), "it was asked nothing")
+            return f"the language model answered on no ticker: {first}"
+        exchange = next(iter(current.answers.values())).exchange
+        model = ModelRef(
+            source=Source.LLM,
+            label=f"llm {exchange.model}",
+            spec_id=exchange.model,
+            model_id=exchange.digest,
+            alias_version=0,
+            certified=False,
+            standing="A language model; it was not judged, and stakes nothing of its own.",
+        )
+        expects = {
+            ticker: _moments(answer, panel, ticker, step)
+            for ticker, answer in current.answers.items()
+        }
+        return Speaker(model, step, None, expects, dict(current.failures))
+
+
+def _questions(
+    panel: Panel, tickers: Sequence[str], step: int, n_sessions: int
+) -> tuple[dict[str, Question], dict[str, str]]:
+    """Return a question a ticker, the one that a sweep's recording asks, and why there is none."""
+    questions, silent = {}, {}
+    for ticker in tickers:
+        history = panel.select((ticker,))
+        closes = history.close[0]
+        if np.isnan(closes[-1]) or (~np.isnan(closes[-n_sessions:])).sum() < 2:
+            silent[ticker] = "it has no price at the cutoff"
+            continue
+        asked = shown(history, view=View.NAMED, window=n_sessions, step=step)
+        questions[ticker] = asked.question
+    return questions, silent
+
+
+def _moments(advice: Advice, panel: Panel, ticker: str, step: int) -> Moments:
+    """Return an answer as moments: its own mean, and the width of the ticker's own moves."""
+    said = advice.assessment
+    moves = panel.log_returns[panel.tickers.index(ticker), -250:]
+    moves = moves[~np.isnan(moves)]
+    own = float(moves.var(ddof=1)) if len(moves) >= MIN_RETURNS else 0.0
+    return Moments(
+        math.log1p(said.expected_return_pct / 100.0),
+        max(own, 1e-8) * step,
+        Statement(said.action, said.confidence, said.risk_level),
+    )
