@@ -12,7 +12,11 @@ from pmx_ray.errors import LedgerError
 from pmx_ray.ledger.engines import explained, for_writing
 from pmx_ray.ledger.ledger import Ledger
 from pmx_ray.ledger.tables import SignalRow, insert_new
+from pmx_ray.ledger.wording import one_line
 from pmx_ray.taxonomy import Action, RiskLevel
+
+MAX_WHY = 1000
+"""Characters of a reason that are kept."""
 
 SignalResult: TypeAlias = tuple[str, str, str, bool, Mapping[str, bool]]
 """Book id, ticker, source, whether the validator passed it, and each layer's verdict."""
@@ -50,7 +54,7 @@ class SignalRecord:
     valid : bool or None
         Whether the validator passed it; None until it has judged.
     why : str
-        One sentence for people.
+        One sentence for people, cut to 1000 printable characters.
 
     Raises
     ------
@@ -79,6 +83,7 @@ class SignalRecord:
         name = f"signal {self.book_id[:12]}/{self.ticker}/{self.source}"
         object.__setattr__(self, "action", Action(self.action))
         object.__setattr__(self, "risk_level", RiskLevel(self.risk_level))
+        object.__setattr__(self, "why", one_line(self.why, limit=MAX_WHY))
         if not (self.book_id and self.ticker and self.source):
             raise LedgerError(f"{name} lacks a part of its key; name book, ticker and source")
         figures = {f.name: getattr(self, f.name) for f in fields(self)}

@@ -50,6 +50,14 @@ def test_record_when_new_then_read_back_as_it_was(url: str) -> None:
         assert SignalLog(ledger).of_books(["c"]) == ()
 
 
+def test_record_when_a_model_wrote_garbage_then_kept_as_one_line(url: str) -> None:
+    with open_ledger(url) as ledger:
+        SignalLog(ledger).record([replace(ONE, why="\x00\n\ud800" + "x" * 2000)])
+        (kept,) = SignalLog(ledger).since(DAY)
+        assert kept.why.startswith("? ?xxx")
+        assert len(kept.why) == 1000
+
+
 def test_record_when_repeated_then_nothing_is_new_and_the_verdict_stays(url: str) -> None:
     with open_ledger(url) as ledger:
         log = SignalLog(ledger)
