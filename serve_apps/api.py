@@ -6,13 +6,11 @@ from typing import Annotated, Any
 from fastapi import FastAPI, Header, Path, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, Response
 
 from pmx_ray import __version__
-from pmx_ray.errors import DataError, PmxError
+from pmx_ray.errors import DataError, NothingToServeError, PmxError
 from pmx_ray.provenance import ENGINE_VERSION
-from pmx_ray.signals.flags import FlagValues
-from pmx_ray.signals.router import NothingToServeError
 from pmx_ray.signals.types import TICKER_PATTERN, SignalBundle
 from serve_apps import office, pages
 from serve_apps.bodies import FlagChange, PromotionRequest, ReversionRequest, SignalRequest
@@ -37,7 +35,7 @@ IdempotencyKey = Annotated[
         description="A second request with the same key changes nothing and gets the same answer.",
     ),
 ]
-PROBLEM = {"content": {"application/problem+json": {}}}
+PROBLEM: dict[str, Any] = {"content": {"application/problem+json": {}}}
 RESPONSES: dict[int | str, dict[str, Any]] = {
     status: {"description": told, **PROBLEM}
     for status, told in (

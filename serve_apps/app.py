@@ -34,8 +34,13 @@ def build_with(settings: ServiceSettings, options: Mapping[str, Mapping[str, Any
     """
     fixed = settings.model_copy(update={"root": str(settings.home().resolve())})
     document = fixed.model_dump(mode="json")
-    models = ModelsDeployment.options(**options.get("Models", {})).bind(document)
-    keeper = KeeperDeployment.options(**options.get("Keeper", {})).bind(document, models)
-    endpoint = SignalsDeployment.options(**options.get("Signals", {}))
-    application: Application = endpoint.bind(document, keeper)
-    return application
+
+    def bound(deployment: Any, *parts: object) -> Application:
+        """Return a deployment with its options; its type is hidden by Ray's decorator."""
+        application: Application = deployment.options(**options.get(deployment.name, {})).bind(
+            document, *parts
+        )
+        return application
+
+    models = bound(ModelsDeployment)
+    return bound(SignalsDeployment, bound(KeeperDeployment, models))

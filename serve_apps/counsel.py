@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import structlog
 
-from pmx_ray.data.panel import Panel
+from pmx_ray.data.panel import Panel, observed_returns
 from pmx_ray.errors import PmxError
 from pmx_ray.forecasters.llm_view import View, shown
 from pmx_ray.llm.adviser import Advice, Adviser, LlmFailure
@@ -27,8 +27,8 @@ from serve_apps.bookmaking import Moments, Speaker
 AGAIN_S = 30.0
 """Seconds until a language model that failed on some tickers is asked about them again."""
 
-MIN_RETURNS = 20
-"""Log returns from which the width of an answer is taken."""
+MIN_RETURNS, WIDTH_RETURNS = 20, 250
+"""Fewest and most log returns from which the width of an answer is taken."""
 
 Bar: TypeAlias = tuple[str, int]
 """Hash of the prices, and the horizon."""
@@ -170,8 +170,7 @@ def _questions(
 def _moments(advice: Advice, panel: Panel, ticker: str, step: int) -> Moments:
     """Return an answer as moments: its own mean, and the width of the ticker's own moves."""
     said = advice.assessment
-    moves = panel.log_returns[panel.tickers.index(ticker), -250:]
-    moves = moves[~np.isnan(moves)]
+    moves = observed_returns(panel.select((ticker,)))[-WIDTH_RETURNS:]
     own = float(moves.var(ddof=1)) if len(moves) >= MIN_RETURNS else 0.0
     return Moments(
         math.log1p(said.expected_return_pct / 100.0),

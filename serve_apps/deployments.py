@@ -54,7 +54,7 @@ class SignalsDeployment:
         Asked how it is, by ``GET /v1/status`` alone.
     """
 
-    def __init__(self, document: dict[str, Any], keeper: DeploymentHandle) -> None:
+    def __init__(self, document: dict[str, Any], keeper: DeploymentHandle[Any]) -> None:
         settings = parse(ServiceSettings, document, where="service")
 
         def status() -> dict[str, Any]:
@@ -135,7 +135,7 @@ class KeeperDeployment:
         Of ``ModelsDeployment``.
     """
 
-    def __init__(self, document: dict[str, Any], models: DeploymentHandle) -> None:
+    def __init__(self, document: dict[str, Any], models: DeploymentHandle[Any]) -> None:
         settings = parse(ServiceSettings, document, where="service")
         home = settings.home()
 

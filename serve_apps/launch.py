@@ -95,12 +95,10 @@ class Launch:
                     blocking=False,
                 )
                 _wait_ready(self.url, say)
-                say(
-                    f"serve: ready; pages at {self.url}/dashboard/index.html, API at {self.url}/docs"
-                )
+                say(f"serve: ready; pages at {self.url}/, API at {self.url}/docs")
                 yield self.url
             finally:
-                serve.shutdown()
+                serve.shutdown()  # type: ignore[no-untyped-call]
 
 
 def _wait_ready(url: str, say: Say) -> None:

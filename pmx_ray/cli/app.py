@@ -12,7 +12,15 @@ import structlog
 import typer
 
 from pmx_ray import __version__
-from pmx_ray.cli import auditing, certifying, featuring, governing, selecting, tuning
+from pmx_ray.cli import (
+    auditing,
+    certifying,
+    featuring,
+    governing,
+    selecting,
+    serving,
+    tuning,
+)
 from pmx_ray.cli.options import (
     EXIT_BAD_INPUT,
     EXIT_FAILED_CELLS,
@@ -149,6 +157,7 @@ certifying.mount(app)
 featuring.mount(app)
 governing.mount(app)
 selecting.mount(app)
+serving.mount(app)
 tuning.mount(app)
 
 
