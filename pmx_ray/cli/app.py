@@ -17,6 +17,7 @@ from pmx_ray.cli import (
     certifying,
     featuring,
     governing,
+    llm,
     selecting,
     serving,
     tuning,
@@ -156,6 +157,7 @@ auditing.mount(app)
 certifying.mount(app)
 featuring.mount(app)
 governing.mount(app)
+llm.mount(app)
 selecting.mount(app)
 serving.mount(app)
 tuning.mount(app)

@@ -148,22 +148,32 @@ def read_recording(settings: LlmReplaySettings) -> Recording:
 def questions(settings: LlmReplaySettings, panel: Panel, plan: FoldPlan) -> Iterator[Question]:
     """Yield what a sweep's forecasts will look up, ticker by ticker; each question once.
 
-    Cells without a usable history are left out.
+    Of a sketch these are all there are, whatever the panel.
     """
     if settings.view is View.SKETCH:
         yield from every_sketch(step=settings.step)
         return
     asked = set()
-    for ticker in panel.tickers:
+    for _, _, question in asked_at(settings, panel, plan):
+        key = settings.asking.key(question)
+        if key not in asked:
+            asked.add(key)
+            yield question
+
+
+def asked_at(
+    settings: LlmReplaySettings, panel: Panel, plan: FoldPlan
+) -> Iterator[tuple[int, int, Question]]:
+    """Yield row of the ticker, fold and question of each cell, ticker by ticker.
+
+    Cells without a usable history are left out.
+    """
+    for row, ticker in enumerate(panel.tickers):
         alone = panel.select((ticker,))
         for fold in range(len(plan)):
             history = plan.context(alone, fold)
             if _silent(history) is None:
-                question = _shown(settings, history).question
-                key = settings.asking.key(question)
-                if key not in asked:
-                    asked.add(key)
-                    yield question
+                yield row, fold, _shown(settings, history).question
 
 
 def _silent(history: Panel) -> Failure | None:
