@@ -108,6 +108,7 @@ def revert(
     key: str | None = None,
     clock: Clock,
     expected_version: int | None = None,
+    decision: GovernanceDecision | None = None,
 ) -> AuditEntry:
     """Put the last good version back in service, or the fallback where there is none that serves.
 
@@ -117,11 +118,14 @@ def revert(
         As in ``promote``.
     reason : str
         Why.
+    decision : GovernanceDecision, optional
+        The reversion that was decided, where it was not a person; it is kept in the entry. A
+        version of the same forecaster then does not take over: it would degrade alike.
 
     Raises
     ------
     DataError
-        If no reason was given.
+        If no reason was given, or the decision is no reversion.
     RegistryError
         If neither last good nor fallback is another version that verifies.
     StaleVersionError, LedgerError
@@ -129,14 +133,60 @@ def revert(
     """
     if not reason.strip():
         raise DataError("the reason was empty; say why the champion is to go")
+    if decision is not None and decision.outcome is not Outcome.REVERT:
+        raise DataError(f"decision {decision.id[:12]} says {decision.outcome}, and not revert")
+    payload: dict[str, object] = {"reason": reason}
+    if decision is not None:
+        payload["decision"] = decision.as_document()
+    unlike = None if decision is None else decision.challenger
     aliases = Aliases(ledger)
     seen = _version(aliases.current()) if expected_version is None else expected_version
 
     def plan(standing: Placements) -> Sequence[Move]:
         check_version(standing, Alias.CHAMPION, seen)
-        return (Move(Alias.CHAMPION, _successor(registry, standing)),)
+        return (Move(Alias.CHAMPION, successor(registry, standing, unlike=unlike).id),)
 
-    return aliases.move_together(plan, NewEntry(REVERT, actor, {"reason": reason}, clock(), key))
+    return aliases.move_together(plan, NewEntry(REVERT, actor, payload, clock(), key))
+
+
+def successor(
+    registry: Registry, standing: Placements, *, unlike: str | None = None
+) -> LoadedModel:
+    """Return the model that takes over: the last good one or the fallback, whichever serves first.
+
+    Parameters
+    ----------
+    registry : Registry
+        Where models are kept.
+    standing : mapping of Alias to Placement
+        The aliases that are set.
+    unlike : str, optional
+        Spec id that it must not have.
+
+    Raises
+    ------
+    RegistryError
+        If neither is another version that verifies; the message has each reason.
+    """
+    champion = standing.get(Alias.CHAMPION)
+    reasons = []
+    for alias in (Alias.LAST_GOOD, Alias.FALLBACK):
+        placement = standing.get(alias)
+        if placement is None:
+            reasons.append(f"{alias} is not set")
+            continue
+        if champion is not None and placement.model == champion.model:
+            reasons.append(f"{alias} is the champion itself")
+            continue
+        try:
+            model = registry.load(placement.model)
+        except RegistryError as error:
+            reasons.append(f"{alias}: {error}")
+            continue
+        if model.version.spec_id != unlike:
+            return model
+        reasons.append(f"{alias} is {model.version.label} again")
+    raise RegistryError(f"there is nothing to revert to: {'; '.join(reasons)}")
 
 
 def judged_model(registry: Registry, decision: GovernanceDecision, version_id: str) -> LoadedModel:
@@ -202,21 +252,3 @@ def _promotion(standing: Placements, version_id: str, fallback: str | None) -> l
     if fallback is not None and (kept is None or kept.model != fallback):
         moves.append(Move(Alias.FALLBACK, fallback))
     return moves
-
-
-def _successor(registry: Registry, standing: Placements) -> str:
-    """Return the model that takes over: the first that verifies and is not the champion."""
-    champion = standing.get(Alias.CHAMPION)
-    reasons = []
-    for alias in (Alias.LAST_GOOD, Alias.FALLBACK):
-        placement = standing.get(alias)
-        if placement is None:
-            reasons.append(f"{alias} is not set")
-        elif champion is not None and placement.model == champion.model:
-            reasons.append(f"{alias} is the champion itself")
-        else:
-            try:
-                return registry.load(placement.model).id
-            except RegistryError as error:
-                reasons.append(f"{alias}: {error}")
-    raise RegistryError(f"there is nothing to revert to: {'; '.join(reasons)}")

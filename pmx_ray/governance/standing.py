@@ -31,7 +31,7 @@ def standing(placement: Placement, model: LoadedModel) -> tuple[bool, str]:
     str
         By which decision and whose approval, or by whose override and why.
     """
-    decision = _decision(model)
+    decision = decision_in(model)
     certified = decision is not None and decision.outcome is Outcome.PROMOTE
     return certified, f"{_right(decision)}; {why(placement)}, entry {placement.entry.seq}."
 
@@ -103,7 +103,7 @@ def _overriding(payload: Mapping[str, Any]) -> str:
     return f", although it failed {failed}: {payload['override']['reason']}"
 
 
-def _decision(model: LoadedModel) -> GovernanceDecision | None:
+def decision_in(model: LoadedModel) -> GovernanceDecision | None:
     """Return the decision that a version carries, or None."""
     if DECISION not in model.files:
         return None
