@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 from signal_cases import panel
 
 from pmx_ray.backtest.costs import CostSettings
+from pmx_ray.ledger.signal_log import SignalRecord
 from pmx_ray.signals.quality import backtest_signal_quality
 from pmx_ray.stats.intervals import hit_rate_interval, resample_counts, wilson
-from pmx_ray.taxonomy import Action
+from pmx_ray.taxonomy import Action, RiskLevel
 
 BUY, SELL, HOLD = Action.BUY, Action.SELL, Action.HOLD
 COSTS = CostSettings().build()
@@ -117,3 +118,14 @@ def test_quality_when_every_side_is_turned_then_hits_become_misses(actions):
     assert own.n_hits + other.n_hits == own.n_sided
     # what one earns the other loses, and both pay
     assert own.net_return + other.net_return == pytest.approx(-2 * COSTS.round_trip_frac)
+
+
+def test_quality_takes_the_records_of_the_ledger():  # proves A8
+    record = SignalRecord(
+        book_id="b" * 64, ticker="AAPL", source="champion", action=BUY, risk_level=RiskLevel.LOW,
+        step=1, expected_return=0.01, volatility=0.02, confidence=0.6, position_frac=0.01,
+        cutoff=FIRST, model_id="m", label="drift", close=100.0, valid=True, why="By hand.",
+    )  # fmt: skip
+    found = judged([record], CLOSES)
+    assert (found.n_hits, found.n_sided, found.n_passed) == (1, 1, 1)
+    assert found.net_return == pytest.approx(0.016)
