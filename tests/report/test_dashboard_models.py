@@ -53,10 +53,10 @@ def test_sentences_when_llm_is_there_then_its_figures_and_the_first(make):
     (step, (own, best)), _ = llm_sentences(view)
     assert step == 1
     assert own == (
-        f"{LLM} has a skill of −2.00% on price level [−3.00, −1.00], it has a skill of +1.00% on "
+        f"{LLM} has a skill of −2.00% on price level [−3.00, −1.00] and of +1.00% on "
         "variance [−1.00, +3.00]; rank 3 of 3; right direction 51.3% [48.1, 54.4]."
     )
-    assert best == "First is random_walk, with 0.00%."
+    assert best == "First is random_walk, with a skill of 0.00% on price level."
 
 
 def test_page_when_sweep_lacks_the_llm_then_says_how_it_enters(report):

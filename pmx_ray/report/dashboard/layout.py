@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
+from pmx_ray.ledger.verdict import AuditVerdict
 from pmx_ray.report import shell, typeset
 from pmx_ray.report.markup import Markup, Node, markup, tag
 from pmx_ray.report.shell import Chapter
@@ -18,8 +19,8 @@ SITE: dict[str, str] = {
 }
 """Every page: the name of its file, and its title."""
 
-NUMBER, WORDS = "", "words"
-"""Kinds of column: figures stand to the right, words to the left."""
+NUMBER, NAMED, WORDS = "", "name", "words"
+"""Kinds of column: figures stand to the right; names, unbroken, and words to the left."""
 
 
 def document(
@@ -94,8 +95,16 @@ def verdict(
 
 def missing(what: str, command: str = "") -> Markup:
     """Return that something is not there, and the command that makes it."""
-    how = markup(" It is made by: ", tag("code", command)) if command else Markup()
+    how = markup(" To change that: ", tag("code", command)) if command else Markup()
     return tag("p", what, how, class_="missing")
+
+
+def altered(audit: AuditVerdict) -> list[Markup]:
+    """Return a warning where the audit log is not whole."""
+    if audit.ok:
+        return []
+    text = "The audit log was altered, and what is in service and the flags rest on it. See: "
+    return [markup(text, tag("code", "pmx audit verify"))]
 
 
 def table(
@@ -112,7 +121,7 @@ def table(
     caption : str
         What it shows.
     columns : sequence of (str, str)
-        Title and kind, ``NUMBER`` or ``WORDS``.
+        Title and kind: ``NUMBER``, ``NAMED`` or ``WORDS``.
     rows : iterable of sequences
         A cell a column; plain text is escaped.
     pinned : bool
@@ -131,7 +140,7 @@ def table(
         for row in rows
     )
     inner = tag(
-        "table", tag("caption", caption), tag("thead", head), tag("tbody", *body), class_="checks"
+        "table", tag("caption", caption), tag("thead", head), tag("tbody", *body), class_="facts"
     )
     return scroll(inner, caption, pinned=pinned)
 

@@ -1,14 +1,17 @@
 """The page of the models: the language model against the others, on the sweep last evaluated."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
+from typing import Any
 
 from pmx_ray.governance.leaders import Leader, leaders
 from pmx_ray.report import board, figures, gallery, shell, tables, typeset, wording
 from pmx_ray.report.dashboard.distribution import distribution_plots
 from pmx_ray.report.dashboard.layout import (
+    NAMED,
     NUMBER,
-    WORDS,
     document,
     missing,
     table,
@@ -18,7 +21,7 @@ from pmx_ray.report.dashboard.sweeps import LLM, EvaluatedSweep
 from pmx_ray.report.markup import Markup, markup, tag
 from pmx_ray.report.page import controls
 from pmx_ray.report.shell import Chapter
-from pmx_ray.report.view import ReportView
+from pmx_ray.report.view import ReportView, records
 
 NAME = "models.html"
 
@@ -45,13 +48,15 @@ def models_page(sweep: EvaluatedSweep | None, *, at: datetime) -> str:
         NAME,
         at=at,
         opening=_opening(view, sweep),
-        chapters=_chapters(view, sweep),
+        chapters=_chapters(sweep),
         controls=controls(view),
         choice=str(view.steps[0]) if view.steps else "",
     )
 
 
-def _chapters(view: ReportView, sweep: EvaluatedSweep) -> list[Chapter]:
+@lru_cache(maxsize=2)  # a second of work, and the same until the sweep is evaluated again
+def _chapters(sweep: EvaluatedSweep) -> tuple[Chapter, ...]:
+    view = ReportView.of(sweep.report)
     styles = figures.styles(view)
     boards = (
         tag("div", board.leaderboard(view, step, styles), data_at_step=str(step))
@@ -60,7 +65,7 @@ def _chapters(view: ReportView, sweep: EvaluatedSweep) -> list[Chapter]:
     rolling, paths = gallery.rolling_plots(view), gallery.strategy_plots(view)
     spread = distribution_plots(view)
     none = missing("Its folds are no path in time, so there is no equity and no drawdown.")
-    return [
+    return (
         Chapter(
             "leaderboard",
             "Side by side",
@@ -89,7 +94,7 @@ def _chapters(view: ReportView, sweep: EvaluatedSweep) -> list[Chapter]:
             *_leaders(view, sweep),
         ),
         Chapter("failures", "Failed cells", "", tables.failures(view)),
-    ]  # fmt: skip
+    )  # fmt: skip
 
 
 def _opening(view: ReportView, sweep: EvaluatedSweep) -> Markup:
@@ -103,11 +108,8 @@ def _opening(view: ReportView, sweep: EvaluatedSweep) -> Markup:
     ]
     warnings = wording.warnings(view)
     if not said:
-        headline = "The language model is not in this sweep."
-        notes.insert(
-            0, markup("It enters one by: ", tag("code", "pmx sweep configs/sweep/llm.yaml"))
-        )
-        return verdict(headline, notes=notes, warnings=warnings)
+        notes.insert(0, markup("To change that: ", tag("code", "pmx sweep configs/sweep/llm.yaml")))
+        return verdict(llm_headline(view), notes=notes, warnings=warnings)
     return verdict(
         llm_headline(view),
         [(f"Step {step}", [tag("p", text) for text in texts]) for step, texts in said],
@@ -119,6 +121,8 @@ def _opening(view: ReportView, sweep: EvaluatedSweep) -> Markup:
 def llm_headline(view: ReportView) -> str:
     """Return in one sentence whether the language model beats the baseline anywhere."""
     labels = _llm_labels(view)
+    if not labels:
+        return "The language model is not in this sweep."
     beaten = [
         step
         for step in view.steps
@@ -137,32 +141,32 @@ def llm_sentences(view: ReportView) -> list[tuple[int, list[str]]]:
 
 
 def _at_step(view: ReportView, step: int, labels: Sequence[str]) -> list[str]:
-    rows = view.at(step).set_index("label")
-    texts = []
-    for label in labels:
-        row = rows.loc[label]
-        parts = [
-            _skill(label, "price level", row["skill_rmse"], row["skill_rmse_low"],
-                   row["skill_rmse_high"]),
-            _skill("it", "variance", row["skill_qlike"], row["skill_qlike_low"],
-                   row["skill_qlike_high"]),
-        ]  # fmt: skip
-        incomplete = "; incomplete, on fewer cells than the rest" if row["incomplete"] else ""
-        rank = f"rank {int(row['rank'])} of {len(rows)}{incomplete}"
-        hits = "" if row["hit_rate"] != row["hit_rate"] else (
-            f"; right direction {typeset.percent(row['hit_rate'])} "
-            f"{typeset.interval(row['hit_rate_low'], row['hit_rate_high'], 1, signed=False)}"
-        )  # fmt: skip
-        texts.append(f"{', '.join(parts)}; {rank}{hits}.")
-    best = rows.sort_values("rank", kind="stable").index[0]
-    if best not in labels:
-        texts.append(f"First is {best}, with {typeset.skill(rows.loc[best, 'skill_rmse'])}.")
+    rows = records(view.at(step))
+    texts = [_of(row, len(rows)) for row in rows if row["label"] in labels]
+    best = min(rows, key=lambda row: int(row["rank"]))
+    if best["label"] not in labels:
+        skill = typeset.skill(best["skill_rmse"])
+        texts.append(f"First is {best['label']}, with a skill of {skill} on price level.")
     return texts
 
 
-def _skill(who: str, subject: str, value: float, low: float, high: float) -> str:
-    ends = typeset.interval(low, high)
-    return f"{who} has a skill of {typeset.skill(value)} on {subject}{f' {ends}' if ends else ''}"
+def _of(row: Mapping[str, Any], n: int) -> str:
+    level = _skill(row, "skill_rmse", "price level")
+    parts = [
+        f"{row['label']} has a skill of {level} and of {_skill(row, 'skill_qlike', 'variance')}",
+        f"rank {int(row['rank'])} of {n}",
+    ]
+    if row["incomplete"]:
+        parts.append("incomplete, on fewer cells than the rest")
+    if math.isfinite(row["hit_rate"]):
+        ends = typeset.interval(row["hit_rate_low"], row["hit_rate_high"], 1, signed=False)
+        parts.append(f"right direction {typeset.percent(row['hit_rate'])} {ends}".rstrip())
+    return f"{'; '.join(parts)}."
+
+
+def _skill(row: Mapping[str, Any], name: str, subject: str) -> str:
+    ends = typeset.interval(row[f"{name}_low"], row[f"{name}_high"])
+    return f"{typeset.skill(row[name])} on {subject}{f' {ends}' if ends else ''}"
 
 
 def _llm_labels(view: ReportView) -> tuple[str, ...]:
@@ -194,8 +198,8 @@ def _led(found: Sequence[Leader], scope: str, step: int, n_cutoffs: dict[str, in
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     tally = typeset.listing([f"{label} {n}" for label, n in ordered], most=6)
     columns = [
-        (scope.capitalize(), WORDS),
-        ("Leader", WORDS),
+        (scope.capitalize(), NAMED),
+        ("Leader", NAMED),
         ("RMSE skill", NUMBER),
         ("Ahead of the next", NUMBER),
         *([("Cutoffs", NUMBER)] if n_cutoffs else []),

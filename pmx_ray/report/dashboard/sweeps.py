@@ -2,12 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from pmx_ray.backtest.comparison import COMPARISON, Comparison
 from pmx_ray.backtest.outcome import PROVENANCE
-from pmx_ray.backtest.report_types import EvaluationReport, read_document
+from pmx_ray.backtest.report_types import EvaluationReport, read_document, read_table
 from pmx_ray.errors import DataError
+
+LEADERBOARD = "leaderboard.parquet"
+"""File that says which forecasters a sweep compared."""
 
 LLM = "llm"
 """Name of the family of language models, as the registry of forecasters has it."""
@@ -36,13 +40,20 @@ class EvaluatedSweep:
 
 
 def load_evaluated(folder: Path) -> EvaluatedSweep:
-    """Return the evaluation in a sweep folder.
+    """Return the evaluation in a sweep folder; the same object for as long as its files stay.
 
     Raises
     ------
     DataError
         If there is none, or it cannot be read.
     """
+    names = (PROVENANCE, "evaluation.json", COMPARISON)
+    files = [folder / name for name in names if (folder / name).exists()]
+    return _loaded(folder, tuple((file.name, file.stat().st_mtime_ns) for file in files))
+
+
+@lru_cache(maxsize=2)
+def _loaded(folder: Path, _: tuple[tuple[str, int], ...]) -> EvaluatedSweep:
     provenance = read_document(folder / PROVENANCE)
     report = EvaluationReport.load(folder)
     return EvaluatedSweep(folder.name, report, _comparison(folder, provenance), provenance)
@@ -56,17 +67,17 @@ def find_evaluated(root: Path) -> Path | None:
     found = sorted(
         root.glob(f"*/{PROVENANCE}"), key=lambda path: path.stat().st_mtime, reverse=True
     )
-    folders = [path.parent for path in found if (path.parent / "leaderboard.parquet").exists()]
+    folders = [path.parent for path in found if (path.parent / LEADERBOARD).exists()]
     with_llm = (folder for folder in folders if _has_llm(folder))
     return next(with_llm, folders[0] if folders else None)
 
 
 def _has_llm(folder: Path) -> bool:
     try:
-        names = EvaluationReport.load(folder).leaderboard.column("name").to_pylist()
+        leaderboard = read_table(folder / LEADERBOARD)
     except DataError:
         return False
-    return LLM in names
+    return "name" in leaderboard.column_names and LLM in leaderboard.column("name").to_pylist()
 
 
 def _comparison(folder: Path, provenance: Mapping[str, object]) -> Comparison | None:
