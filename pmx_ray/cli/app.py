@@ -17,6 +17,7 @@ from pmx_ray.cli import (
     certifying,
     featuring,
     governing,
+    ledgering,
     llm,
     selecting,
     serving,
@@ -157,6 +158,7 @@ auditing.mount(app)
 certifying.mount(app)
 featuring.mount(app)
 governing.mount(app)
+ledgering.mount(app)
 llm.mount(app)
 selecting.mount(app)
 serving.mount(app)
