@@ -7,6 +7,7 @@ from fastapi import FastAPI, Header, Path, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp
 
 from pmx_ray import __version__
 from pmx_ray.errors import DataError, NothingToServeError, PmxError
@@ -16,7 +17,7 @@ from serve_apps import office, pages
 from serve_apps.bodies import FlagChange, PromotionRequest, ReversionRequest, SignalRequest
 from serve_apps.desk import Desk
 from serve_apps.explanation import explain
-from serve_apps.gate import Caller
+from serve_apps.gate import Caller, Gate
 from serve_apps.numbers import CONTENT_TYPE
 from serve_apps.problems import problem, status_of
 from serve_apps.tokens import Scope
@@ -59,6 +60,19 @@ def scope_of(method: str, path: str) -> Scope | None:
     if method in {"GET", "HEAD"} or path == "/v1/signals":
         return Scope.READ
     return Scope.ADMIN
+
+
+def guarded(desk: Desk) -> ASGIApp:
+    """Return the API of a desk behind its gate."""
+    return Gate(
+        build_api(desk),
+        keyring=desk.keyring,
+        settings=desk.settings.admission,
+        ask=scope_of,
+        note=desk.note,
+        replica=desk.replica,
+        clock=desk.clock,
+    )
 
 
 def build_api(desk: Desk) -> FastAPI:

@@ -19,9 +19,8 @@ from pmx_ray.governance.opening import open_registry
 from pmx_ray.governance.serving import NowForecasts, forecast_now
 from pmx_ray.ledger import open_ledger
 from pmx_ray.place import ledger_url
-from serve_apps.api import build_api, scope_of
-from serve_apps.desk import Desk, open_desk
-from serve_apps.gate import Gate
+from serve_apps.api import guarded
+from serve_apps.desk import open_desk
 from serve_apps.keeper import Keeper, ModelFailure
 from serve_apps.settings import ServiceSettings
 
@@ -171,16 +170,3 @@ class KeeperDeployment:
     def __del__(self) -> None:
         with suppress(Exception):
             self._keeper.stop()
-
-
-def guarded(desk: Desk) -> ASGIApp:
-    """Return the API of a desk behind its gate."""
-    return Gate(
-        build_api(desk),
-        keyring=desk.keyring,
-        settings=desk.settings.admission,
-        ask=scope_of,
-        note=desk.note,
-        replica=desk.replica,
-        clock=desk.clock,
-    )

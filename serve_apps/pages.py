@@ -7,8 +7,9 @@ import time
 from collections.abc import Mapping
 from threading import Lock
 from typing import Annotated
+from urllib.parse import parse_qs
 
-from fastapi import FastAPI, Form, Path
+from fastapi import FastAPI, Path, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from pmx_ray.report.dashboard import read_facts, render_dashboard
@@ -74,7 +75,8 @@ def mount(api: FastAPI, desk: Desk) -> None:
         return HTMLResponse(_login_page(), headers=_LOGIN_HEADERS)
 
     @api.post("/login", include_in_schema=False)
-    async def login(token: Annotated[str, Form(max_length=256)]) -> Response:
+    async def login(request: Request) -> Response:
+        token = _token_in(await request.body())
         if desk.keyring.find(token) is None:
             return HTMLResponse(
                 _login_page("This token is not known."), status_code=401, headers=_LOGIN_HEADERS
@@ -82,6 +84,15 @@ def mount(api: FastAPI, desk: Desk) -> None:
         answer = RedirectResponse("/dashboard/index.html", status_code=303)
         answer.set_cookie(COOKIE, token, max_age=COOKIE_S, httponly=True, samesite="strict")
         return answer
+
+
+def _token_in(body: bytes) -> str:
+    """Return the field ``token`` of a form as browsers send it; empty where there is none."""
+    try:
+        fields = parse_qs(body.decode("ascii"), max_num_fields=8)
+    except ValueError:
+        return ""
+    return fields.get("token", [""])[0]
 
 
 PRIVATE = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
