@@ -341,3 +341,18 @@ def test_watch_when_nothing_is_in_service_then_nothing_is_done(
 ) -> None:
     with open_ledger(f"sqlite:///{tmp_path}/empty.db") as empty:
         assert office.watch([], ledger=empty) is None
+
+
+def test_watch_when_another_watcher_was_faster_then_one_reversion(office: Office) -> None:
+    bad = office.signals(office.wrong())
+    faster: list[AuditEntry | None] = []
+
+    def slow_clock() -> datetime:
+        if not faster:
+            faster.append(office.watch(bad))
+        return office.now + timedelta(minutes=1)  # so that its verdict is another
+
+    assert office.watch(bad, clock=slow_clock) is None
+    assert faster[0] is not None
+    assert office.champion == "drift"
+    assert AuditLog(office.ledger).head().n == 3
