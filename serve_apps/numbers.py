@@ -7,6 +7,9 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 """Seconds."""
 
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+"""Counted by name; callers may make up others, which count together."""
+
 
 class Numbers:
     """Counters and gauges of one replica.
@@ -52,7 +55,8 @@ class Numbers:
 
     def answered(self, method: str, status: int, seconds: float) -> None:
         """Count an answer."""
-        self._requests.labels(self._replica, method, str(status)).inc()
+        named = method if method in METHODS else "other"
+        self._requests.labels(self._replica, named, str(status)).inc()
         self._seconds.labels(self._replica).observe(seconds)
 
     def served(self, source: str, route: str, *, fallback: bool) -> None:

@@ -81,6 +81,8 @@ class Outbox(Generic[T]):
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(timeout=5.0)
+        else:
+            self._written()
 
     def _drop_oldest(self) -> None:
         while len(self._waiting) > MAX_WAITING:
@@ -90,11 +92,14 @@ class Outbox(Generic[T]):
     def _run(self) -> None:
         while True:
             ended = self._stop.wait(self._every_s)
-            try:
-                self.flush()
-            except PmxError as error:
-                _log.warning("records wait", of=self._name, error=str(error))
-            except Exception as error:  # noqa: BLE001 - the thread must live; nothing was lost
-                _log.error("records wait", of=self._name, error=repr(error), exc_info=True)
+            self._written()
             if ended:
                 return
+
+    def _written(self) -> None:
+        try:
+            self.flush()
+        except PmxError as error:
+            _log.warning("records wait", of=self._name, error=str(error))
+        except Exception as error:  # noqa: BLE001 - the thread must live; nothing was lost
+            _log.error("records wait", of=self._name, error=repr(error), exc_info=True)

@@ -116,12 +116,9 @@ def load_keyring(path: Path) -> Keyring:
         raise SettingsError(f"{path}: cannot be read: {error}") from None
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise SettingsError(f"{path}: others may read it; run: chmod 600 {path}")
-    lines = [line.split() for line in text.splitlines() if line.strip()]
-    tokens = [_parsed(fields, path, n) for n, fields in enumerate(lines, start=1)]
-    names = [token.name for token in tokens]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise SettingsError(f"{path}: token '{twice}' is there twice; remove one")
+    lines = [line.split() for line in text.splitlines()]
+    tokens = [_parsed(fields, path, n) for n, fields in enumerate(lines, start=1) if fields]
+    _check_distinct(tokens, path)
     return Keyring(tokens)
 
 
@@ -159,6 +156,20 @@ def _replace(path: Path, text: str) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def _check_distinct(tokens: Sequence[Token], path: Path) -> None:
+    """Refuse a name with two tokens, and a token with two names, which might differ in scope."""
+    by_name: dict[str, Token] = {}
+    by_hash: dict[str, Token] = {}
+    for token in tokens:
+        if token.name in by_name:
+            raise SettingsError(f"{path}: token '{token.name}' is there twice; remove one")
+        same = by_hash.get(token.sha256)
+        if same is not None:
+            names = f"'{same.name}' and '{token.name}'"
+            raise SettingsError(f"{path}: {names} are the same token; make one of them anew")
+        by_name[token.name] = by_hash[token.sha256] = token
 
 
 def _parsed(fields: Sequence[str], path: Path, line: int) -> Token:
