@@ -204,8 +204,10 @@ def _versions(connection: Connection, which: Any, *, limit: int) -> tuple[FlagRe
 
 
 def _record(entry: AuditEntry) -> FlagRecord:
-    try:
-        version, reason = entry.payload["version"], entry.payload["reason"]
-        return FlagRecord(version, entry.payload["values"], entry.at, entry.actor, reason)
-    except KeyError as error:
-        raise LedgerError(f"entry {entry.seq} of the audit log sets no flags: no {error}") from None
+    if entry.kind != KIND:
+        raise LedgerError(
+            f"entry {entry.seq} of the audit log sets no flags: it is of kind {entry.kind}; "
+            "see: pmx audit verify"
+        )
+    version, reason = entry.payload["version"], entry.payload["reason"]
+    return FlagRecord(version, entry.payload["values"], entry.at, entry.actor, reason)

@@ -131,17 +131,29 @@ def test_change_when_nobody_or_no_reason_then_refused(url: str, words: dict[str,
         assert FlagLog(ledger).current() is None
 
 
-def test_at_when_a_version_points_to_another_entry_then_refused(url: str) -> None:
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        (NewEntry("note", "ben", {}, NOON), "entry 2 of the audit log sets no flags"),
+        (
+            NewEntry("flags", "ben", {"version": 7, "reason": "x", "values": {}}, NOON),
+            "version 2 of the flags points to entry 2, which sets version 7",
+        ),
+    ],
+)
+def test_current_when_a_version_points_to_another_entry_then_refused(
+    url: str, entry: NewEntry, said: str
+) -> None:
     with open_ledger(url) as ledger:
         log = FlagLog(ledger)
         change(log, a=1)
-        AuditLog(ledger).append(NewEntry("note", "ben", {}, NOON))
+        AuditLog(ledger).append(entry)
         with ledger.engine.begin() as connection:  # past our own code: nothing else can
             connection.execute(
                 text("INSERT INTO flag_versions (version, seq, at) VALUES (2, 2, :at)"),
                 {"at": "2026-03-01 12:00:00"},
             )
-        with pytest.raises(LedgerError, match="entry 2 of the audit log sets no flags"):
+        with pytest.raises(LedgerError, match=said):
             log.current()
 
 
