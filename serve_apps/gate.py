@@ -12,6 +12,7 @@ from http.cookies import CookieError, SimpleCookie
 from typing import TypeAlias
 
 import structlog
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pmx_ray.clock import Clock
@@ -26,6 +27,12 @@ COOKIE = "pmx_token"
 
 STRANGER = "-"
 """Name of a caller without a good token."""
+
+PROBES = frozenset({"/livez", "/readyz", "/version"})
+"""Answered from memory at any rate: many strangers must not make a replica look dead."""
+
+MAX_TOKEN, MAX_COOKIES = 256, 4096
+"""Characters of a token, and of all cookies together, that are looked at."""
 
 Ask: TypeAlias = Callable[[str, str], TokenScope | None]
 """From method and path to the scope that is asked for; None for what is open to all."""
@@ -96,7 +103,6 @@ class Gate:
         self._ask, self._note, self._clock = ask, note, clock
         self._replica = replica
         self._buckets: dict[str, Bucket] = {}
-        self._known: dict[str, Token] = {}  # tokens seen, so that one is hashed once
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one connection's request, or hand it on."""
@@ -135,12 +141,12 @@ class Gate:
         try:
             body = await self._body(scope, receive)
         except _TooLargeError:
-            limit = self._settings.body_bytes
-            await problem(413, f"the body is larger than {limit} bytes")(scope, receive, answer)
+            detail = f"the body is larger than {self._settings.body_bytes} bytes"
+            await _parting(413, detail)(scope, receive, answer)
             return
         except _TooSlowError:
             detail = f"the body did not arrive within {self._settings.body_timeout_s:g} s"
-            await problem(408, detail)(scope, receive, answer)
+            await _parting(408, detail)(scope, receive, answer)
             return
         try:
             await self._app(scope, _replay(body, receive), answer)
@@ -155,17 +161,10 @@ class Gate:
 
     def _token(self, headers: Mapping[bytes, bytes]) -> Token | None:
         presented = _bearer(headers) or _cookie(headers)
-        if not presented or len(presented) > 256:
-            return None
-        known = self._known.get(presented)
-        if known is None:
-            known = self._keyring.find(presented)
-            if known is not None:
-                self._known[presented] = known
-        return known
+        return self._keyring.find(presented) if 0 < len(presented) <= MAX_TOKEN else None
 
     def _refusal(self, scope: Scope, caller: Caller) -> tuple[int, str, float | None] | None:
-        wait_s = self._wait_s(caller)
+        wait_s = 0.0 if scope["path"] in PROBES else self._wait_s(caller)
         if wait_s:
             return 429, f"more than {self._rate(caller):g} requests a second; wait", wait_s
         asked = self._ask(scope["method"], scope["path"])
@@ -232,6 +231,13 @@ class _Answer:
         await self._send(message)
 
 
+def _parting(status: int, detail: str) -> Response:
+    """Return a problem after which the connection ends: the rest of the body is not waited for."""
+    answer = problem(status, detail)
+    answer.headers["Connection"] = "close"
+    return answer
+
+
 def _replay(body: bytes, receive: Receive) -> Receive:
     """Return a channel that gives the body that was read, and then what else comes."""
     given = False
@@ -256,8 +262,11 @@ def _bearer(headers: Mapping[bytes, bytes]) -> str:
 
 
 def _cookie(headers: Mapping[bytes, bytes]) -> str:
+    text = headers.get(b"cookie", b"").decode("latin-1")
+    if COOKIE not in text or len(text) > MAX_COOKIES:
+        return ""
     try:
-        cookies = SimpleCookie(headers.get(b"cookie", b"").decode("latin-1"))
+        cookies = SimpleCookie(text)
     except CookieError:
         return ""
     return cookies[COOKIE].value if COOKIE in cookies else ""
