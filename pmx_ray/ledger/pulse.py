@@ -15,6 +15,9 @@ from pmx_ray.ledger.engines import explained
 from pmx_ray.ledger.ledger import Ledger
 from pmx_ray.ledger.tables import AliasRow, BookRow, FlagVersionRow
 
+THREAD = "pmx-pulse"
+"""Name of the thread that reads."""
+
 
 @dataclass(frozen=True, slots=True)
 class Pulse:
@@ -105,7 +108,8 @@ class PulseReader:
             if self._pending is None:
                 self._pending = Future()
                 # A daemon: a database that hangs must not keep the process from ending.
-                Thread(target=_answer, args=(self._pending, self._ledger), daemon=True).start()
+                args = (self._pending, self._ledger)
+                Thread(target=_answer, name=THREAD, args=args, daemon=True).start()
             return self._pending
 
 
