@@ -170,11 +170,14 @@ class Adviser:
         if late.is_set():
             return LlmFailure(question, "no answer in time")
         key = asking.key(question)
-        kept = self._cache.get(key) or (self._recorder and self._recorder.replay(key))
+        recorder = self._recorder
+        kept = self._cache.get(key)
+        if kept is None and recorder is not None:
+            kept = recorder.replay(key)
         try:
-            exchange = kept or self._client.ask(asking, question)
-            if self._recorder and not kept:
-                self._recorder.append(exchange)
+            exchange = kept if kept is not None else self._client.ask(asking, question)
+            if recorder is not None and kept is None:
+                recorder.append(exchange)
         except LlmError as error:
             return LlmFailure(question, str(error))
         try:

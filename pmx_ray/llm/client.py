@@ -124,7 +124,7 @@ class LlmClient:
             key=asking.key(question),
             model=asking.model,
             digest=asking.digest,
-            style=asking.style,
+            style=asking.style.value,
             ticker=question.ticker,
             cutoff=question.cutoff,
             step=question.step,
@@ -132,7 +132,7 @@ class LlmClient:
             done_reason=(reply.done_reason or "")[:40] if reply.done else "unfinished",
             prompt_tokens=max(reply.prompt_eval_count or 0, 0),
             output_tokens=max(reply.eval_count or 0, 0),
-            seconds=time.perf_counter() - started_s,
+            seconds=round(time.perf_counter() - started_s, 6),
             recorded_at=self._clock(),
         )
 

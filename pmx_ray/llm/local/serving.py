@@ -58,7 +58,7 @@ def serve(
         config = uvicorn.Config(
             build_app(engine),
             log_level="warning",
-            timeout_graceful_shutdown=5,
+            timeout_graceful_shutdown=3,
             timeout_keep_alive=30,
             limit_concurrency=n_parallel + max_waiting + 64,
         )
