@@ -108,8 +108,9 @@ def test_make_signal_when_words_are_more_careful_then_they_count():
 def test_make_signal_when_words_are_bolder_then_they_do_not_count():
     bold = made(statement=Statement(Action.BUY, 1.0, RiskLevel.LOW))
     assert bold == made()
-    still = made(mean=0.001, statement=Statement(Action.BUY, 1.0, RiskLevel.LOW))
+    still = made(mean=0.001, statement=Statement(Action.BUY, 0.01, RiskLevel.LOW))
     assert (still.action, still.position_frac) == (Action.HOLD, 0.0)
+    assert still.confidence == made(mean=0.001).confidence  # words about buying, not about holding
     assert "own words say buy: hold" not in still.why  # the number holds, the words do not decide
 
 
