@@ -1,14 +1,16 @@
 """A small sweep, run and evaluated in this process, and models registered from it."""
 
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
-
-from conftest import walk
 
 from pmx_ray.backtest.executor import run_in_process
 from pmx_ray.backtest.outcome import evaluate_sweep, evaluated
 from pmx_ray.backtest.settings import SweepSettings
 from pmx_ray.backtest.sweep import Sweep, outline, save, save_receipts
 from pmx_ray.data.bundled import BundledSettings
+from pmx_ray.data.panel import Panel
+from pmx_ray.data.sources import load_panel
 from pmx_ray.folds import FoldSettings, build_folds
 from pmx_ray.governance.decision import Check, GovernanceDecision, Outcome
 from pmx_ray.governance.policy import GovernancePolicy
@@ -27,19 +29,29 @@ FORECASTERS = (
     {"name": "boosting", "scope": "panel", "n_trees": 3},
     {"name": "nested", "n_trials": 2},
 )
-"""Of every scope but group, batched and not, one that draws, one (garch) that fails on noise."""
+"""Of every scope but group, batched and not, and one that draws random numbers."""
 
 
-def evaluated_sweep(root: Path, **folds: object) -> Sweep:
-    """Return a sweep over three random walks, evaluated under ``root``."""
-    panel = walk("ABC", 300)
+def three_shares() -> Panel:
+    """Return real prices from a stretch on which GARCH fits converge: noise has no such fit."""
+    settings = BundledSettings(name="us_equities")
+    whole, _ = load_panel(settings, clock=lambda: datetime(2026, 1, 1, tzinfo=UTC), threshold=0.9)
+    part = whole.select(whole.tickers[:3]).window(2000, 2300)
+    return replace(part, tickers=("A", "B", "C"), groups=None)
+
+
+def evaluated_sweep(
+    root: Path, *, forecasters: tuple[dict[str, object], ...] = FORECASTERS, **folds: object
+) -> Sweep:
+    """Return a sweep over 300 sessions of three shares called A, B and C, under ``root``."""
+    panel = three_shares()
     settings = SweepSettings(
         name="served",
         panel=BundledSettings(name="us_equities"),
         folds=FoldSettings(
             **{"input_size": 210, "step_size": 12, "steps": (1, 5), "refit_every": 3, **folds}
         ),
-        forecasters=FORECASTERS,
+        forecasters=forecasters,
         evaluation={"n_resamples": 100, "min_edge_bps": 1.0},
         seed=11,
     )
@@ -80,7 +92,13 @@ def registry_of(root: Path) -> Registry:
     return Registry(FolderStore(root), key=SigningKey(b"k" * 32))
 
 
+_REGISTERED: dict[tuple[Path, str], Registered] = {}
+
+
 def registered(sweep: Sweep, label: str, **changes: object) -> Registered:
-    """Return a forecaster of the sweep as a decision about it registers it."""
-    root = sweep.folder.parent
-    return register(registry_of(root), sweep, decided(sweep, label, **changes))
+    """Return a forecaster of the sweep as a decision about it registers it; made once."""
+    decision = decided(sweep, label, **changes)
+    key = sweep.folder, decision.id
+    if key not in _REGISTERED:
+        _REGISTERED[key] = register(registry_of(sweep.folder.parent), sweep, decision)
+    return _REGISTERED[key]

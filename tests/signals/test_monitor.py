@@ -192,7 +192,8 @@ class Office:
 
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
-    return evaluated_sweep(tmp_path_factory.mktemp("monitored"))
+    forecasters = ({"name": "drift"}, {"name": "samossa"})
+    return evaluated_sweep(tmp_path_factory.mktemp("monitored"), forecasters=forecasters)
 
 
 @pytest.fixture
