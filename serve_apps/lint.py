@@ -120,5 +120,14 @@ def _check_application(application: Mapping[str, Any], where: str) -> None:
     endpoint = named.get("Signals", {})
     if endpoint.get("max_queued_requests", 0) < 0:
         raise SettingsError(f"{where}: Signals.max_queued_requests is unbounded; write e.g. 256")
-    if endpoint.get("num_replicas", 2) == 1:
-        raise SettingsError(f"{where}: Signals has one replica; with two, one may fail")
+    least = _least_replicas(endpoint)
+    if least < 2:
+        raise SettingsError(f"{where}: Signals may have {least} replicas; with two, one may fail")
+
+
+def _least_replicas(deployment: Mapping[str, Any]) -> int:
+    """Return how many replicas there are at least; Serve scales down to one unless told."""
+    n, scaling = deployment.get("num_replicas"), deployment.get("autoscaling_config")
+    if n == "auto" or scaling is not None:
+        return int((scaling or {}).get("min_replicas", 1))
+    return 2 if n is None else int(n)

@@ -10,14 +10,15 @@ from datetime import datetime, timedelta
 from typing import TypeAlias
 
 import structlog
+from pydantic import ValidationError
 
 from pmx_ray.clock import Clock
-from pmx_ray.errors import PmxError
+from pmx_ray.errors import LedgerError, PmxError
 from pmx_ray.ledger import Ledger
 from pmx_ray.ledger.aliases import Alias, Aliases
 from pmx_ray.ledger.books import Bookshelf
 from pmx_ray.ledger.flags import FlagLog, FlagRecord
-from pmx_ray.ledger.pulse import Pulse, PulseReader
+from pmx_ray.ledger.pulse import PulseReader
 from pmx_ray.signals.flag_source import FlagObservation, FlagView, observe
 from pmx_ray.signals.types import SignalBook, Source
 from serve_apps.board import Board, staleness, without_withdrawn
@@ -69,10 +70,12 @@ class Watch:
         self._every_s, self._max_price_age = every_s, max_price_age
         self._safe_after = timedelta(seconds=safe_after_s)
         self._arrived = arrived
-        self._pulse: Pulse | None = None
         self._flags: FlagRecord | None = None
+        self._in_service: Mapping[Source, str] | None = None
+        self._newest: SignalBook | None = None
         self._book: SignalBook | None = None
         self._book_id = ""
+        self._read: dict[str, object] = {}  # what of the pulse each part was read at
         self._observation = FlagObservation()
         self._board: Board | None = None
         self._view: FlagView | None = None
@@ -112,19 +115,17 @@ class Watch:
             self._thread.join(timeout=5.0)
 
     def look(self) -> None:
-        """Look at the ledger once, and put up a new board if something changed."""
-        try:
-            self._read()
-            self._trouble = ""
-        except PmxError as error:
-            self._trouble = str(error)
+        """Look at the ledger once, and put up a new board if something changed.
+
+        Flags, aliases and book are read each for itself, so that a book that cannot be read keeps
+        no kill switch and no reversion from taking effect.
+        """
+        of_flags, of_rest = self._read_all()
         now = self._clock()
         self._observation = observe(
-            self._observation,
-            self._trouble or self._flags,
-            now=now,
-            safe_after=self._safe_after,
+            self._observation, of_flags or self._flags, now=now, safe_after=self._safe_after
         )
+        self._trouble = of_flags or of_rest
         self._show(self._observation.view, now)
 
     def _run(self) -> None:
@@ -135,17 +136,47 @@ class Watch:
                 self._trouble = f"the look at the ledger failed: {error!r}"
                 _log.error("watch failed", error=repr(error), exc_info=True)
 
-    def _read(self) -> None:
-        pulse = self._reader.read()
-        before = self._pulse
-        if pulse == before:
-            return
-        if before is None or pulse.flags_version != before.flags_version:
-            self._flags = FlagLog(self._ledger).current()
-        if before is None or (pulse.book_seq, pulse.aliases) != (before.book_seq, before.aliases):
-            self._book = _current_book(self._ledger)
-            self._book_id = "" if self._book is None else self._book.id
-        self._pulse = pulse
+    def _read_all(self) -> tuple[str, str]:
+        """Read what has moved; return why the flags, and why something else, could not be read."""
+        try:
+            pulse = self._reader.read()
+        except PmxError as error:
+            return str(error), ""
+        of_flags = self._read_if_moved("flags", pulse.flags_version, self._read_flags)
+        of_models = self._read_if_moved("aliases", pulse.aliases, self._read_models)
+        of_book = self._read_if_moved("book", pulse.book_seq, self._read_newest)
+        return of_flags, of_models or of_book
+
+    def _read_if_moved(self, part: str, at: object, read: Callable[[], None]) -> str:
+        """Read a part of the ledger unless it was read at this pulse; return why it failed."""
+        if part in self._read and self._read[part] == at:
+            return ""
+        try:
+            read()
+        except PmxError as error:
+            return str(error)
+        except Exception as error:  # noqa: BLE001 - what cannot be read is not known, whatever it is
+            _log.error("ledger misread", part=part, error=repr(error), exc_info=True)
+            return f"the {part} in the ledger cannot be read: {error!r}"
+        self._read[part] = at
+        return ""
+
+    def _read_flags(self) -> None:
+        self._flags = FlagLog(self._ledger).current()
+
+    def _read_models(self) -> None:
+        self._in_service = models_in_service(self._ledger)
+        self._rebind()
+
+    def _read_newest(self) -> None:
+        self._newest = _newest_book(self._ledger)
+        self._rebind()
+
+    def _rebind(self) -> None:
+        """Take models that left service out of the book; the keeper shelves it so, too."""
+        if self._newest is not None and self._in_service is not None:
+            self._book = without_withdrawn(self._newest, self._in_service)
+            self._book_id = self._book.id
 
     def _show(self, view: FlagView, now: datetime) -> None:
         newer = self._view is None or view.version != self._view.version
@@ -168,13 +199,17 @@ def _differs(board: Board, before: Board) -> bool:
     )
 
 
-def _current_book(ledger: Ledger) -> SignalBook | None:
-    """Return the newest book without models that left service; the keeper shelves it so, too."""
+def _newest_book(ledger: Ledger) -> SignalBook | None:
     newest = Bookshelf(ledger).latest()
     if newest is None:
         return None
-    book = SignalBook.model_validate_json(newest.document)
-    return without_withdrawn(book, models_in_service(ledger))
+    try:
+        return SignalBook.model_validate_json(newest.document)
+    except ValidationError as error:
+        raise LedgerError(
+            f"book {newest.book_id[:12]} in the ledger is no book of signals, and the one before "
+            f"stays: {error.error_count()} errors, the first: {error.errors()[0]['msg']}"
+        ) from None
 
 
 def models_in_service(ledger: Ledger) -> dict[Source, str]:
