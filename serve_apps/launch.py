@@ -1,6 +1,11 @@
-"""Start the signal service on a cluster of its own or a running one, and wait until it answers."""
+"""Start the signal service on a cluster of its own or a running one, and wait until it answers.
+
+This module imports Ray: call ``remote.token.use_token`` first, or the cluster asks for a token that
+nobody has.
+"""
 
 import errno
+import logging
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -8,10 +13,12 @@ from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 import httpx
+from ray import serve
 
 from pmx_ray.errors import ClusterError, SettingsError
 from pmx_ray.place import default_root
-from pmx_ray.remote.token import use_token
+from pmx_ray.remote.cluster import connected
+from serve_apps.app import build_with
 from serve_apps.lint import service_settings
 from serve_apps.tokens import load_keyring, tokens_path
 
@@ -63,7 +70,7 @@ class Launch:
         return f"http://{self._http['host']}:{self._http['port']}"
 
     @contextmanager
-    def running(self, address: str | None, *, say: Say) -> Iterator[str]:
+    def running(self, address: str | None, *, say: Say, dashboard: bool = False) -> Iterator[str]:
         """Hold the running service; give its address once it answers.
 
         Parameters
@@ -72,33 +79,39 @@ class Launch:
             Of a Ray cluster; one is started on this machine unless given.
         say : callable
             Takes lines for people.
+        dashboard : bool
+            Whether a cluster of its own has Ray's dashboard.
 
         Raises
         ------
         ClusterError
             If the cluster cannot be used, or the service does not come up.
         """
-        use_token(address)
-        from ray import serve  # noqa: PLC0415 - after the token
-
-        from pmx_ray.remote.cluster import connected  # noqa: PLC0415
-        from serve_apps.app import build_with  # noqa: PLC0415
-
         say(f"serve: starting on {self.url}")
-        with connected(address, n_workers=N_CPUS):
+        logging.getLogger("ray.serve").setLevel(logging.WARNING)
+        with connected(address, n_workers=N_CPUS, dashboard=dashboard):
             serve.start(proxy_location="HeadOnly", http_options=dict(self._http))
             try:
-                serve.run(
-                    build_with(self._settings, self._options),
-                    name="signals",
-                    route_prefix="/",
-                    blocking=False,
-                )
+                self._deploy()
                 _wait_ready(self.url, say)
                 say(f"serve: ready; pages at {self.url}/, API at {self.url}/docs")
                 yield self.url
             finally:
                 serve.shutdown()  # type: ignore[no-untyped-call]
+
+    def _deploy(self) -> None:
+        try:
+            serve.run(
+                build_with(self._settings, self._options),
+                name="signals",
+                route_prefix="/",
+                blocking=False,
+            )
+        except RuntimeError as error:
+            raise ClusterError(
+                f"the service did not start: {error} The logs of its replicas are in the folder "
+                "logs/serve of Ray's latest session"
+            ) from None
 
 
 def _wait_ready(url: str, say: Say) -> None:

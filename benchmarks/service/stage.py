@@ -1,23 +1,26 @@
 """A service to measure: a sweep, a champion put in service by override, tokens, and the address."""
 
+import functools
+import io
 import os
 import socket
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from pmx_ray.remote.token import use_token
+
 ROOT = Path(__file__).resolve().parents[2]
 
 SWEEP: Mapping[str, Any] = {
     "name": "stage",
     "panel": {"source": "bundled", "name": "us_equities", "start": "2016-01-04"},
-    "folds": {"input_size": 500, "step_size": 40, "steps": [1, 5, 20], "start": "2019-01-02"},
+    "folds": {"input_size": 500, "step_size": 40, "steps": [1, 5, 20], "start": "2020-06-01"},
     "forecasters": [
         {"name": "random_walk"},
         {"name": "drift"},
@@ -27,7 +30,7 @@ SWEEP: Mapping[str, Any] = {
     "evaluation": {"n_resamples": 200},
     "seed": 7,
 }
-"""Small: 25 folds of four forecasters."""
+"""Small: 16 folds of four forecasters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,18 +77,33 @@ def stage(home: Path, *, challenger: str = "samossa", step: int = 20) -> Staged:
 
 
 def pmx(home: Path, *words: str, accept: tuple[int, ...] = (0,)) -> str:
-    """Run `pmx` with ``home`` as its folder; return what it printed."""
-    run = subprocess.run(
-        [str(Path(sys.executable).with_name("pmx")), *words],
-        env={**os.environ, "PMX_HOME": str(home)},
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if run.returncode not in accept:
-        raise RuntimeError(f"pmx {' '.join(words)} ended with {run.returncode}: {run.stderr}")
-    return run.stdout
+    """Run `pmx` in this process with ``home`` as its folder; return what it printed.
+
+    Raises
+    ------
+    RuntimeError
+        If it ends with another code.
+    """
+    from pmx_ray.cli import main  # noqa: PLC0415
+
+    said, complained = io.StringIO(), io.StringIO()
+    before, home_before = sys.argv, os.environ.get("PMX_HOME")
+    sys.argv, os.environ["PMX_HOME"] = ["pmx", *words], str(home)
+    code: object = 0
+    try:
+        with redirect_stdout(said), redirect_stderr(complained):
+            main()
+    except SystemExit as end:
+        code = end.code or 0
+    finally:
+        sys.argv = before
+        if home_before is None:
+            del os.environ["PMX_HOME"]
+        else:
+            os.environ["PMX_HOME"] = home_before
+    if code not in accept:
+        raise RuntimeError(f"pmx {' '.join(words)} ended with {code}: {complained.getvalue()}")
+    return said.getvalue()
 
 
 def free_port() -> int:
@@ -108,11 +126,13 @@ def serve_config(port: int, **args: object) -> dict[str, Any]:
 
 
 @contextmanager
-def serving(staged: Staged, *, port: int, **args: object) -> Iterator[str]:
+def serving(staged: Staged, *, port: int, dashboard: bool = False, **args: object) -> Iterator[str]:
     """Hold a running service on a cluster of this process's own; give its address."""
-    from serve_apps.launch import Launch  # noqa: PLC0415 - imports Ray
+    use_token(None)
+    from serve_apps.launch import Launch  # noqa: PLC0415 - imports Ray, so after the token
 
     document = serve_config(port, root=str(staged.home), **args)
     launch = Launch(document, port=None, where="stage")
-    with launch.running(None, say=lambda line: print(line, file=sys.stderr)) as url:
+    say = functools.partial(print, file=sys.stderr)
+    with launch.running(None, say=say, dashboard=dashboard) as url:
         yield url

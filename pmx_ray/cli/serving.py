@@ -15,6 +15,7 @@ from pmx_ray.cli.options import Address, Json
 from pmx_ray.cli.place import default_root, ledger_url
 from pmx_ray.clock import utc_now
 from pmx_ray.errors import SettingsError
+from pmx_ray.remote.token import use_token
 
 if TYPE_CHECKING:
     from pmx_ray.ledger.flags import FlagRecord
@@ -37,12 +38,17 @@ def serve(
     public: Annotated[
         bool, typer.Option("--public", help="Allow a host beyond this machine.")
     ] = False,
+    dashboard: Annotated[
+        bool, typer.Option("--dashboard", help="Start Ray's dashboard with a cluster of its own.")
+    ] = False,
     check: Annotated[
         bool, typer.Option("--check", help="Read the config, and start nothing.")
     ] = False,
 ) -> None:
     """Serve signals over HTTP until stopped; what changed flags or champion goes on from there."""
-    from serve_apps.launch import Launch  # noqa: PLC0415 - imports Ray
+    where = options.checked_address(address)
+    use_token(where)
+    from serve_apps.launch import Launch  # noqa: PLC0415 - imports Ray, so after the token
     from serve_apps.lint import read_serve_config  # noqa: PLC0415
 
     document = read_serve_config(settings, public=public)
@@ -57,7 +63,7 @@ def serve(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
     launch = Launch(document, port=port, where=str(settings))
-    with launch.running(options.checked_address(address), say=options.console().print):
+    with launch.running(where, say=options.console().print, dashboard=dashboard):
         stopped.wait()
     options.console().print("serve: stopped; champion, flags and books are kept")
 

@@ -45,10 +45,10 @@ class WorkerPool:
 
 
 @contextmanager
-def connected(address: str | None, *, n_workers: int) -> Iterator[None]:
+def connected(address: str | None, *, n_workers: int, dashboard: bool = False) -> Iterator[None]:
     """Hold a connection to a cluster; ``None`` or ``local`` starts one on this machine.
 
-    A local cluster listens on loopback, has no dashboard and ends with the block. Call
+    A local cluster listens on loopback and ends with the block. Call
     ``use_token`` before anything imports ray, or the cluster asks for a token that nobody has.
 
     Parameters
@@ -57,6 +57,8 @@ def connected(address: str | None, *, n_workers: int) -> Iterator[None]:
         ``local``, ``auto``, or ``host:port`` of a running cluster.
     n_workers : int
         CPUs of a local cluster.
+    dashboard : bool
+        Whether a local cluster has a dashboard, on loopback; it takes 300 MB.
 
     Raises
     ------
@@ -68,7 +70,7 @@ def connected(address: str | None, *, n_workers: int) -> Iterator[None]:
         return
     try:
         if address in (None, "local"):
-            _start_local(n_workers)
+            _start_local(n_workers, dashboard=dashboard)
         else:
             _check_reachable(address)
             ray.init(address=address, log_to_driver=False, configure_logging=False)
@@ -83,7 +85,7 @@ def connected(address: str | None, *, n_workers: int) -> Iterator[None]:
         ray.shutdown()
 
 
-def _start_local(n_workers: int) -> None:
+def _start_local(n_workers: int, *, dashboard: bool) -> None:
     os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     # Workers have an environment of their own: processes that Ray starts ahead of them idle.
@@ -91,7 +93,7 @@ def _start_local(n_workers: int) -> None:
     ray.init(
         address="local",
         num_cpus=n_workers,
-        include_dashboard=False,
+        include_dashboard=dashboard,
         log_to_driver=False,
         configure_logging=False,
         _node_ip_address="127.0.0.1",

@@ -1,0 +1,184 @@
+"""The signal service under load, beside a Serve application that does nothing.
+
+    python -m benchmarks.serve_load [--quick] [--json PATH] [--check] [--haproxy]
+
+Both stand on one Serve instance, two replicas each, and take turns: as fast as answers come on 16
+connections (throughput), then at a steady rate, ``RATED`` of what the no-op manages (latency from
+when a request was due). At last more callers than the queues hold. ``--haproxy`` runs the same
+behind Ray's HAProxy profile, which opens ports of its own on every interface.
+"""
+
+import asyncio
+import json
+import os
+import statistics
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.measuring import Promise, conclude, options, print_table
+from benchmarks.service.load import Load, closed_loop, steady
+from benchmarks.service.stage import Staged, free_port, serving, stage
+
+RATED = 0.5
+"""Rated load, as a share of the no-op's throughput on 16 connections."""
+
+CONNECTIONS = 16
+CROWD = 600
+"""Callers at once in the overload: more than two replicas take and queue."""
+
+WITHIN = 1.15
+"""The service's p99 over the no-op's; the inverse for throughput."""
+
+REFUSED_MS = 100.0
+"""Time in which an overloaded service must say so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """How long everything is measured: turns, and seconds of each."""
+
+    turns: int
+    seconds: float
+
+
+FULL, QUICK = Size(5, 10.0), Size(2, 3.0)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print and judge; return the exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    haproxy = "--haproxy" in words
+    asked = options(__doc__, [word for word in words if word != "--haproxy"])
+    if haproxy:
+        os.environ["RAY_SERVE_ENABLE_HA_PROXY"] = "1"
+    size = QUICK if asked.quick else FULL
+    port = free_port()
+    with tempfile.TemporaryDirectory() as folder:
+        staged = stage(Path(folder))
+        with serving(staged, port=port):
+            _add_noop()
+            figures = asyncio.run(_measure(port, staged, size))
+    figures["proxy"] = "HAProxy" if haproxy else "default"
+    promises = [
+        Promise(
+            "throughput, 16 connections, over the no-op's",
+            _number(figures, "throughput_ratio"), 1 / WITHIN, ">=",
+        ),
+        Promise(
+            "p99 at the rated load over the no-op's", _number(figures, "p99_ratio"), WITHIN, "<="
+        ),
+        Promise("answers other than 2xx at the rated load", _number(figures, "n_bad"), 0, "<="),
+        Promise(
+            "p99 of a refusal under overload, ms", _number(figures, "refused_ms"), REFUSED_MS, "<="
+        ),
+    ]  # fmt: skip
+    return conclude(asked, figures, promises)
+
+
+async def _measure(port: int, staged: Staged, size: Size) -> dict[str, object]:
+    headers = {"Authorization": f"Bearer {staged.reader}"}
+    paths = [f"/v1/signals/{ticker}" for ticker in await _tickers(port, headers)]
+    sides = {"no-op": ["/noop/"], "signals": paths}
+
+    async def fast(side: str) -> Load:
+        return await closed_loop(
+            "127.0.0.1", port, sides[side],
+            connections=CONNECTIONS, seconds=size.seconds, headers=headers,
+        )  # fmt: skip
+
+    async def at(side: str, rate: float) -> Load:
+        return await steady(
+            "127.0.0.1", port, sides[side], rate=rate, seconds=size.seconds, headers=headers
+        )
+
+    for warm in sides.values():
+        await closed_loop("127.0.0.1", port, warm, connections=4, seconds=1.0, headers=headers)
+    quick = [{side: await fast(side) for side in _turn(sides, n)} for n in range(size.turns)]
+    rate = RATED * statistics.median(loads["no-op"].rate for loads in quick)
+    rated = [{side: await at(side, rate) for side in _turn(sides, n)} for n in range(size.turns)]
+    crowd = await closed_loop(
+        "127.0.0.1", port, paths, connections=CROWD, seconds=size.seconds, headers=headers
+    )
+    print_table(
+        f"as fast as answers come, {CONNECTIONS} connections",
+        [_row(side, [loads[side] for loads in quick]) for side in sides],
+    )
+    print_table(
+        f"at {rate:.0f} requests a second",
+        [_row(side, [loads[side] for loads in rated]) for side in sides],
+    )
+    refused = [a for a in crowd.answers if a.status in {429, 503}]
+    waits = sorted((a.done_s - a.sent_s) * 1e3 for a in refused)
+    refused_ms = waits[int(0.99 * (len(waits) - 1))] if waits else float("nan")
+    print_table(
+        f"{CROWD} callers at once",
+        [
+            {
+                "answers": len(crowd.answers),
+                "by status": str(crowd.statuses),
+                "p50 of refusals, ms": waits[len(waits) // 2] if waits else float("nan"),
+                "p99 of refusals, ms": refused_ms,
+            }
+        ],
+    )
+    return {
+        "rate": rate,
+        "throughput_ratio": statistics.median(
+            loads["signals"].rate / loads["no-op"].rate for loads in quick
+        ),
+        "p99_ratio": statistics.median(
+            loads["signals"].latency_ms(0.99) / loads["no-op"].latency_ms(0.99) for loads in rated
+        ),
+        "n_bad": sum(loads["signals"].n_bad for loads in rated),
+        "refused_ms": refused_ms,
+        "overload": {str(status): n for status, n in crowd.statuses.items()},
+        "throughput": {s: [loads[s].rate for loads in quick] for s in sides},
+        "p99_ms": {s: [loads[s].latency_ms(0.99) for loads in rated] for s in sides},
+        "p50_ms": {s: [loads[s].latency_ms(0.5) for loads in rated] for s in sides},
+    }
+
+
+async def _tickers(port: int, headers: dict[str, str]) -> list[str]:
+    load = await closed_loop(
+        "127.0.0.1", port, ["/v1/tickers"],
+        connections=1, seconds=0.05, headers=headers, keep=True,
+    )  # fmt: skip
+    found: list[str] = json.loads(load.answers[0].body)["tickers"]
+    return found
+
+
+def _turn(sides: dict[str, list[str]], n: int) -> list[str]:
+    """Return the sides in an order that changes, so that neither always comes first."""
+    names = list(sides)
+    return names if n % 2 == 0 else names[::-1]
+
+
+def _row(side: str, loads: Sequence[Load]) -> dict[str, object]:
+    return {
+        "side": side,
+        "answers/s": statistics.median(load.rate for load in loads),
+        "p50, ms": statistics.median(load.latency_ms(0.5) for load in loads),
+        "p99, ms": statistics.median(load.latency_ms(0.99) for load in loads),
+        "not 2xx": sum(load.n_bad for load in loads),
+    }
+
+
+def _number(figures: dict[str, object], name: str) -> float:
+    value = figures[name]
+    assert isinstance(value, int | float)
+    return float(value)
+
+
+def _add_noop() -> None:
+    from ray import serve  # noqa: PLC0415 - after the token
+
+    from serve_apps.noop import build  # noqa: PLC0415
+
+    serve.run(build({}), name="noop", route_prefix="/noop", blocking=False)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
