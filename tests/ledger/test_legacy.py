@@ -1,5 +1,6 @@
 """An older database, as its own program made it, brought over to both kinds of ledger."""
 
+import shutil
 import sqlite3
 from datetime import date
 from pathlib import Path
@@ -207,6 +208,28 @@ def test_import_when_ledger_fails_in_the_second_table_then_nothing_of_the_first(
         with pytest.raises(LedgerError, match="disk full"):
             import_legacy(old, ledger)
         assert rows(ledger, "*") == []
+
+
+def test_import_when_rows_wait_in_a_write_ahead_log_then_read_and_file_untouched(
+    old: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "crashed").mkdir()
+    crashed = tmp_path / "crashed" / "old.db"
+    writer = sqlite3.connect(old)
+    writer.execute("PRAGMA journal_mode = WAL")
+    writer.execute(
+        "INSERT INTO llm_risks (ticker, assessment_date, risk_level, model_name) "
+        "VALUES ('LATE', '2025-10-31', 'high', 'q')"
+    )
+    writer.commit()
+    for ending in ("", "-wal"):  # as a killed program leaves them
+        shutil.copy(f"{old}{ending}", f"{crashed}{ending}")
+    writer.close()
+    before = crashed.read_bytes()
+    with open_ledger(f"sqlite:///{tmp_path}/ledger.db") as ledger:
+        import_legacy(crashed, ledger)
+        assert ("LATE",) in rows(ledger, "ticker")
+    assert crashed.read_bytes() == before
 
 
 @pytest.mark.parametrize(
