@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from pmx_ray.errors import LedgerError
 from pmx_ray.ledger import Ledger, open_ledger
@@ -116,6 +116,20 @@ def test_flush_when_ledger_fails_then_everything_waits_for_the_next(path: Path) 
             connection.execute(text("ALTER TABLE away RENAME TO signals"))
         assert tracker.flush() == 1
         assert SignalLog(ledger).counts()["valid"] == 1
+
+
+def test_flush_when_a_signal_is_judged_anew_meanwhile_then_the_next_flush_writes_it(
+    path: Path,
+) -> None:
+    with opened(path) as ledger:
+        tracker = SignalTracker(SignalLog(ledger))
+        tracker.register([ONE])
+        judge(tracker, ONE, True)
+        event.listen(ledger.engine, "commit", lambda _: judge(tracker, ONE, False), once=True)
+        assert (tracker.flush(), tracker.n_pending) == (1, 1)
+        assert tracker.counts()["invalid"] == 1
+        assert (tracker.flush(), tracker.n_pending) == (0, 0)
+        assert SignalLog(ledger).since(ONE.cutoff)[0].valid is False
 
 
 def _register_then_die(path: Path) -> None:
