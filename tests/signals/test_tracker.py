@@ -57,7 +57,8 @@ def test_counts_when_not_flushed_then_live_and_nothing_in_the_ledger(path: Path)
     with opened(path) as ledger:
         log = SignalLog(ledger)
         tracker = SignalTracker(log)
-        tracker.register([ONE, ONE, replace(ONE, ticker="MSFT", action=Action.SELL)])
+        again = replace(ONE, action=Action.HOLD)
+        tracker.register([ONE, again, replace(ONE, ticker="MSFT", action=Action.SELL)])
         judge(tracker, ONE, False)
         assert tracker.counts() == {
             "n": 2,
