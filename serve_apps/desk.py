@@ -18,6 +18,9 @@ from serve_apps.settings import ServiceSettings
 from serve_apps.tokens import Keyring, load_keyring, tokens_path
 from serve_apps.watch import Watch
 
+BUSY_S = 3.0
+"""Seconds that a change waits for another writer of the ledger: less than a caller does."""
+
 KeeperStatus: TypeAlias = Callable[[], dict[str, Any]]
 """Asks the keeper how it is; raises where it does not answer."""
 
@@ -106,7 +109,7 @@ def open_desk(
     """
     home = settings.home()
     keyring = load_keyring(tokens_path(home))
-    ledger = open_ledger(ledger_url(home))
+    ledger = open_ledger(ledger_url(home), busy_s=BUSY_S)
     arrivals: Outbox[FlagArrival] = Outbox("flag arrivals", FlagArrivals(ledger).record)
 
     def arrived(view: FlagView, at: datetime) -> None:

@@ -62,10 +62,11 @@ def shown_url(url: URL) -> str:
     return url.set(query={}).render_as_string(hide_password=True)
 
 
-def make_engine(url: URL) -> Engine:
+def make_engine(url: URL, *, busy_s: float = BUSY_S) -> Engine:
     """Return an engine for a URL of ``parse_url``; nothing is connected yet.
 
-    SQLite runs in WAL with ``synchronous=FULL``, so that a committed run survives a power cut.
+    SQLite runs in WAL with ``synchronous=FULL``, so that a committed run survives a power cut; a
+    writer waits ``busy_s`` seconds for another's transaction.
 
     Raises
     ------
@@ -75,7 +76,7 @@ def make_engine(url: URL) -> Engine:
         If the folder of a SQLite file cannot be made.
     """
     if url.get_backend_name() == "sqlite":
-        return _sqlite(url)
+        return _sqlite(url, busy_s)
     defaults = {"connect_timeout": CONNECT_S, "application_name": "pmx-ray"}
     chosen = {key: value for key, value in defaults.items() if key not in url.query}
     try:
@@ -113,13 +114,13 @@ def _message(url: URL, verb: str, detail: str) -> str:
     return f"ledger {shown_url(url)} cannot be {verb}: {detail}; check the URL and the database"
 
 
-def _sqlite(url: URL) -> Engine:
+def _sqlite(url: URL, busy_s: float) -> Engine:
     folder = Path(url.database or "").parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise LedgerError(f"folder {folder} cannot be made: {error.strerror}") from None
-    engine = create_engine(url, connect_args={"timeout": BUSY_S})
+    engine = create_engine(url, connect_args={"timeout": busy_s})
     event.listen(engine, "connect", _prepare)
     event.listen(engine, "begin", _begin)
     return engine

@@ -7,7 +7,14 @@ from typing import Self
 
 from sqlalchemy import Connection, delete, select, update
 
-from pmx_ray.ledger.engines import explained, for_writing, make_engine, parse_url, shown_url
+from pmx_ray.ledger.engines import (
+    BUSY_S,
+    explained,
+    for_writing,
+    make_engine,
+    parse_url,
+    shown_url,
+)
 from pmx_ray.ledger.records import Metric, Run, RunRecord, RunStatus, Spec
 from pmx_ray.ledger.schema import upgrade
 from pmx_ray.ledger.tables import MetricRow, RunRow, SpecRow, insert_new
@@ -27,6 +34,8 @@ class Ledger:
     url : str
         ``sqlite:///path/ledger.db`` or ``postgresql+psycopg://user:password@host/database``; a
         password is better left to the environment (``PGPASSWORD``) or to ``~/.pgpass``.
+    busy_s : float
+        Seconds that a writer waits for another process's transaction on SQLite.
 
     Raises
     ------
@@ -34,8 +43,8 @@ class Ledger:
         If the URL is neither, or the driver is not installed.
     """
 
-    def __init__(self, url: str) -> None:
-        self.engine = make_engine(parse_url(url))
+    def __init__(self, url: str, *, busy_s: float = BUSY_S) -> None:
+        self.engine = make_engine(parse_url(url), busy_s=busy_s)
 
     @property
     def shown_url(self) -> str:
@@ -107,8 +116,10 @@ class Ledger:
         )
 
 
-def open_ledger(url: str) -> Ledger:
+def open_ledger(url: str, *, busy_s: float = BUSY_S) -> Ledger:
     """Return the ledger at ``url``, made if there is none, and at the newest schema.
+
+    ``busy_s`` is as in ``Ledger``.
 
     Raises
     ------
@@ -124,7 +135,7 @@ def open_ledger(url: str) -> Ledger:
     ...     ledger.runs()
     ()
     """
-    ledger = Ledger(url)
+    ledger = Ledger(url, busy_s=busy_s)
     try:
         upgrade(ledger.engine)
     except BaseException:
