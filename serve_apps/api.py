@@ -16,8 +16,8 @@ from pmx_ray.signals.types import TICKER_PATTERN, SignalBundle
 from serve_apps import office, pages
 from serve_apps.bodies import FlagChange, PromotionRequest, ReversionRequest, SignalRequest
 from serve_apps.desk import Desk
-from serve_apps.explanation import explain
-from serve_apps.gate import Caller, Gate
+from serve_apps.explanation import UnknownSignalError, explain
+from serve_apps.gate import FAULT, Caller, Gate
 from serve_apps.numbers import CONTENT_TYPE
 from serve_apps.problems import problem, status_of
 from serve_apps.tokens import Scope
@@ -119,6 +119,10 @@ def _add_errors(api: FastAPI) -> None:
         answer.headers.update(error.headers or {})
         return answer
 
+    async def defect(request: Request, error: Exception) -> Response:  # noqa: ARG001
+        return problem(500, FAULT)  # the gate logs it
+
+    api.add_exception_handler(Exception, defect)
     api.add_exception_handler(RequestValidationError, not_valid)
     api.add_exception_handler(PmxError, known)
     api.add_exception_handler(HTTPException, http)
@@ -211,7 +215,10 @@ def _add_signals(api: FastAPI, desk: Desk) -> None:
         signal_id: Annotated[str, Path(max_length=128, description="Id of a bundle.")],
     ) -> dict[str, Any]:
         """Say what served a signal and why, by replaying its route."""
-        return explain(desk.ledger, signal_id, settings=desk.settings)
+        try:
+            return explain(desk.ledger, signal_id, settings=desk.settings)
+        except UnknownSignalError as error:
+            raise HTTPException(404, str(error)) from None
 
 
 def _add_flags(api: FastAPI, desk: Desk) -> None:

@@ -8,7 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from pmx_ray.errors import DataError
+from pydantic import ValidationError
+
+from pmx_ray.errors import DataError, LedgerError
 from pmx_ray.signals.flag_source import FlagView
 from pmx_ray.signals.router import route
 from pmx_ray.signals.types import Candidate, SignalBook, SignalBundle, Source
@@ -98,6 +100,23 @@ class Board:
             stale_reason=self.stale_reason,
             book_id=self.book_id,
         )
+
+
+def read_book(document: str, *, book_id: str) -> SignalBook:
+    """Return the book that a document of the ledger holds.
+
+    Raises
+    ------
+    LedgerError
+        If it holds none, or one of another version of the program.
+    """
+    try:
+        return SignalBook.model_validate_json(document)
+    except ValidationError as error:
+        raise LedgerError(
+            f"book {book_id[:12]} in the ledger is no book of signals: {error.error_count()} "
+            f"errors, the first: {error.errors()[0]['msg']}"
+        ) from None
 
 
 def without_withdrawn(book: SignalBook, in_service: Mapping[Source, str]) -> SignalBook:

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Any
 
-from pmx_ray.errors import LedgerError, SettingsError
+from pmx_ray.errors import LedgerError, NothingToServeError, SettingsError
 from pmx_ray.ledger import Ledger
 from pmx_ray.ledger.books import Bookshelf
 from pmx_ray.ledger.flags import FlagLog
@@ -12,7 +12,7 @@ from pmx_ray.signals.flags import FlagState
 from pmx_ray.signals.router import route
 from pmx_ray.signals.signal_id import SignalId
 from pmx_ray.signals.types import SignalBook
-from serve_apps.board import stale_sentence
+from serve_apps.board import read_book, stale_sentence
 from serve_apps.settings import ServiceSettings
 
 
@@ -37,21 +37,24 @@ def explain(ledger: Ledger, signal_id: str, *, settings: ServiceSettings) -> dic
     SettingsError
         If the id has another form.
     UnknownSignalError
-        If book, flags or ticker are not in the ledger.
+        If book, flags or ticker are not in the ledger, or no answer came of them.
     """
     asked = SignalId.parse(signal_id)
     book, flags = _book(ledger, asked), _flags(ledger, asked.flags_version)
     max_age = timedelta(hours=settings.max_price_age_hours)
     if asked.ticker not in book.entries or book.cutoff != asked.cutoff:
         raise UnknownSignalError(f"book {asked.book} holds no {asked.ticker} at {asked.cutoff}")
-    bundle = route(
-        book,
-        asked.ticker,
-        flags.values,
-        flags_version=flags.version,
-        flags_status=asked.flags_status,
-        stale_reason=stale_sentence(book, max_age=max_age) if asked.stale else "",
-    )
+    try:
+        bundle = route(
+            book,
+            asked.ticker,
+            flags.values,
+            flags_version=flags.version,
+            flags_status=asked.flags_status,
+            stale_reason=stale_sentence(book, max_age=max_age) if asked.stale else "",
+        )
+    except NothingToServeError as error:
+        raise UnknownSignalError(f"no such answer was given: {error}") from None
     return {
         "id": signal_id,
         "bundle": bundle.model_dump(mode="json"),
@@ -72,11 +75,12 @@ def explain(ledger: Ledger, signal_id: str, *, settings: ServiceSettings) -> dic
 
 def _book(ledger: Ledger, asked: SignalId) -> SignalBook:
     try:
-        return SignalBook.model_validate_json(Bookshelf(ledger).get(asked.book))
+        document = Bookshelf(ledger).get(asked.book)
     except LedgerError as error:
         if "has an id" in str(error):
             raise UnknownSignalError(str(error)) from None
         raise
+    return read_book(document, book_id=asked.book)
 
 
 def _flags(ledger: Ledger, version: int) -> FlagState:

@@ -28,6 +28,9 @@ COOKIE = "pmx_token"
 STRANGER = "-"
 """Name of a caller without a good token."""
 
+FAULT = "this is our fault; the log has more"
+"""All that a caller is told of a defect."""
+
 PROBES = frozenset({"/livez", "/readyz", "/version"})
 """Answered from memory at any rate: many strangers must not make a replica look dead."""
 
@@ -153,7 +156,7 @@ class Gate:
         except Exception as error:  # noqa: BLE001 - a request becomes a response
             _log.error("request failed", path=scope["path"], error=repr(error), exc_info=True)
             if not answer.started:
-                await problem(500, "this is our fault; the log has more")(scope, receive, answer)
+                await problem(500, FAULT)(scope, receive, answer)
 
     def _caller(self, scope: Scope) -> Caller:
         token = self._token(_headers(scope))

@@ -7,8 +7,10 @@ from pmx_ray.governance.admission import promote_sweep, read_application
 from pmx_ray.governance.opening import open_registry
 from pmx_ray.governance.policy import GovernancePolicy, load_policy
 from pmx_ray.governance.promotion import revert as revert_champion
+from pmx_ray.governance.registry import Registry
 from pmx_ray.governance.standing import standing
-from pmx_ray.ledger.aliases import Alias, Aliases
+from pmx_ray.ledger.aliases import Alias, Aliases, placements
+from pmx_ray.ledger.chain import AuditEntry
 from pmx_ray.ledger.flags import FlagLog
 from pmx_ray.ledger.request_log import RequestLog
 from pmx_ray.ledger.signal_log import SignalLog
@@ -110,7 +112,7 @@ def change_flags(desk: Desk, change: FlagChange, *, actor: str, key: str | None)
 def registry(desk: Desk) -> dict[str, Any]:
     """Return what each alias points to; a model that does not verify is shown without a label."""
     placed = Aliases(desk.ledger).current()
-    kept = open_registry(desk.home, make_key=False) if placed else None
+    kept = _models(desk) if placed else None
     rows: dict[str, Any] = {}
     for alias, placement in placed.items():
         assert kept is not None  # noqa: S101 - there is a placement
@@ -144,7 +146,7 @@ def promote(desk: Desk, asked: PromotionRequest, *, actor: str, key: str) -> dic
     folder = desk.home / asked.sweep
     if folder.resolve().parent != desk.home.resolve() or not folder.is_dir():
         raise DataError(f"sweep {asked.sweep} is not in the service's folder")
-    entry, champion = promote_sweep(
+    entry, _ = promote_sweep(
         read_application(folder / "decision.json"),
         _policy(desk),
         registry=open_registry(desk.home),
@@ -155,7 +157,7 @@ def promote(desk: Desk, asked: PromotionRequest, *, actor: str, key: str) -> dic
         clock=desk.clock,
         override=asked.override,
     )
-    return {"entry": entry.seq, "at": entry.at.isoformat(), "champion": champion.model}
+    return _moved(entry)
 
 
 def revert(desk: Desk, asked: ReversionRequest, *, actor: str, key: str) -> dict[str, Any]:
@@ -169,15 +171,14 @@ def revert(desk: Desk, asked: ReversionRequest, *, actor: str, key: str) -> dict
         As in ``promotion.revert``.
     """
     entry = revert_champion(
-        open_registry(desk.home, make_key=False),
+        _models(desk),
         desk.ledger,
         reason=asked.reason,
         actor=actor,
         key=key,
         clock=desk.clock,
     )
-    champion = Aliases(desk.ledger).current()[Alias.CHAMPION]
-    return {"entry": entry.seq, "at": entry.at.isoformat(), "champion": champion.model}
+    return _moved(entry)
 
 
 def status(desk: Desk) -> dict[str, Any]:
@@ -205,6 +206,26 @@ def status(desk: Desk) -> dict[str, Any]:
     except Exception as error:  # noqa: BLE001 - whatever Ray raises, the status says it
         document["keeper"] = {"trouble": f"the keeper does not answer: {type(error).__name__}"}
     return document
+
+
+def _moved(entry: AuditEntry) -> dict[str, Any]:
+    """Return what an entry put in service, which asked again later may be so no longer."""
+    champion = placements([entry])[Alias.CHAMPION]
+    return {"entry": entry.seq, "at": entry.at.isoformat(), "champion": champion.model}
+
+
+def _models(desk: Desk) -> Registry:
+    """Return the registry to serve from.
+
+    Raises
+    ------
+    UnreadyError
+        If the service lacks what verifies models; the caller cannot help it.
+    """
+    try:
+        return open_registry(desk.home, make_key=False)
+    except SettingsError as error:
+        raise UnreadyError(str(error)) from None
 
 
 def _policy(desk: Desk) -> GovernancePolicy:

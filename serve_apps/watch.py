@@ -10,10 +10,9 @@ from datetime import datetime, timedelta
 from typing import TypeAlias
 
 import structlog
-from pydantic import ValidationError
 
 from pmx_ray.clock import Clock
-from pmx_ray.errors import LedgerError, PmxError
+from pmx_ray.errors import PmxError
 from pmx_ray.ledger import Ledger
 from pmx_ray.ledger.aliases import Alias, Aliases
 from pmx_ray.ledger.books import Bookshelf
@@ -21,7 +20,7 @@ from pmx_ray.ledger.flags import FlagLog, FlagRecord
 from pmx_ray.ledger.pulse import PulseReader
 from pmx_ray.signals.flag_source import FlagObservation, FlagView, observe
 from pmx_ray.signals.types import SignalBook, Source
-from serve_apps.board import Board, staleness, without_withdrawn
+from serve_apps.board import Board, read_book, staleness, without_withdrawn
 
 ALIASES: Mapping[Source, Alias] = {
     Source.CHAMPION: Alias.CHAMPION,
@@ -201,15 +200,7 @@ def _differs(board: Board, before: Board) -> bool:
 
 def _newest_book(ledger: Ledger) -> SignalBook | None:
     newest = Bookshelf(ledger).latest()
-    if newest is None:
-        return None
-    try:
-        return SignalBook.model_validate_json(newest.document)
-    except ValidationError as error:
-        raise LedgerError(
-            f"book {newest.book_id[:12]} in the ledger is no book of signals, and the one before "
-            f"stays: {error.error_count()} errors, the first: {error.errors()[0]['msg']}"
-        ) from None
+    return None if newest is None else read_book(newest.document, book_id=newest.book_id)
 
 
 def models_in_service(ledger: Ledger) -> dict[Source, str]:

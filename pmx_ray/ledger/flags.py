@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from sqlalchemy import Connection, select
 
 from pmx_ray.clock import Clock, utc_now
-from pmx_ray.errors import LedgerError, StaleVersionError
+from pmx_ray.errors import LedgerError, StaleVersionError, TakenKeyError
 from pmx_ray.ledger.audit import extend, hold_head
 from pmx_ray.ledger.chain import AuditEntry, NewEntry, opened
 from pmx_ray.ledger.engines import explained, for_writing
@@ -127,9 +127,10 @@ class FlagLog:
         ------
         StaleVersionError
             If the flags are no longer at ``expected_version``; then nothing was written.
+        TakenKeyError
+            If the key belongs to something else.
         LedgerError
-            If the key belongs to something else, a text is empty, or the database cannot be
-            written.
+            If a text is empty, or the database cannot be written.
         """
         if not reason.strip():
             raise LedgerError("reason of a change of flags was empty; say why in one line")
@@ -171,7 +172,7 @@ class _Asked:
             same_words = (made.actor, made.reason) == (self.actor, self.reason)
             if same_words and dict(self.update(values)) == dict(made.values):
                 return made
-        raise LedgerError(
+        raise TakenKeyError(
             f"key '{standing.key}' belongs to entry {standing.seq} ({standing.kind}), which is "
             "another change; give this one a key of its own"
         )

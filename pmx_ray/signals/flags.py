@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, Field, StrictBool, StrictInt
 
 from pmx_ray.config import Settings, parse, suggestion
 from pmx_ray.errors import SettingsError
@@ -33,11 +33,11 @@ class FlagValues(Settings):
         The challenger is computed beside the champion and never served.
     """
 
-    kill_switch: bool = False
-    llm_only: bool = False
-    time_series_pct: int = Field(default=100, ge=0, le=100)
-    merge_llm: bool = False
-    shadow_challenger: bool = True
+    kill_switch: StrictBool = False
+    llm_only: StrictBool = False
+    time_series_pct: StrictInt = Field(default=100, ge=0, le=100)  # true is not 1 per cent
+    merge_llm: StrictBool = False
+    shadow_challenger: StrictBool = True
 
     def changed(self, changes: Mapping[str, Any]) -> "FlagValues":
         """Return the values with ``changes`` applied.
