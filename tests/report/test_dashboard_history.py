@@ -59,11 +59,16 @@ def test_outcomes_when_price_or_cutoff_is_unknown_then_left_out():
     assert len(outcomes([*made, *strange], panel_of(made), costs=COSTS)) == 2
 
 
-def test_panel_when_a_close_is_missing_then_a_listed_gap():
-    made = [signal(t, close=None if t == 1 else 100.0 + t) for t in range(3)]
-    panel = panel_of([*made, signal(0, ticker="BBB", close=None)])
-    assert panel.tickers == ("AAA",)
-    assert panel.gap.tolist() == [[False, True, False]]
+def test_panel_when_a_close_is_missing_then_a_gap_only_between_two_prices():
+    closes = {"AAA": (100.0, None, 102.0), "BBB": (None, None, None), "CCC": (None, 50.0, None)}
+    made = [
+        signal(t, ticker=ticker, close=close)
+        for ticker, row in closes.items()
+        for t, close in enumerate(row)
+    ]
+    panel = panel_of(made)
+    assert panel.tickers == ("AAA", "CCC")
+    assert panel.gap.tolist() == [[False, True, False], [False, False, False]]
 
 
 def test_latest_when_a_cutoff_was_computed_again_then_the_later_book():
