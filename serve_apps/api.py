@@ -29,13 +29,12 @@ RETRY_S = 2.0
 """When to come again where nothing can be served yet, seconds."""
 
 TickerPath = Annotated[str, Path(pattern=TICKER_PATTERN, description="A ticker that is served.")]
-IdempotencyKey = Annotated[
-    str,
-    Header(
-        pattern=r"^[\x21-\x7e]{1,128}$",
-        description="A second request with the same key changes nothing and gets the same answer.",
-    ),
-]
+_KEY = Header(
+    pattern=r"^[\x21-\x7e]{1,128}$",
+    description="A second request with the same key changes nothing and gets the same answer.",
+)
+IdempotencyKey = Annotated[str, _KEY]
+OptionalKey = Annotated[str | None, _KEY]
 PROBLEM: dict[str, Any] = {"content": {"application/problem+json": {}}}
 RESPONSES: dict[int | str, dict[str, Any]] = {
     status: {"description": told, **PROBLEM}
@@ -231,7 +230,7 @@ def _add_flags(api: FastAPI, desk: Desk) -> None:
     def change_flags(
         change: FlagChange,
         request: Request,
-        idempotency_key: IdempotencyKey | None = None,
+        idempotency_key: OptionalKey = None,
     ) -> dict[str, Any]:
         """Change flags; every replica follows within moments."""
         return office.change_flags(desk, change, actor=_actor(request), key=idempotency_key)

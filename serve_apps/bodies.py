@@ -10,7 +10,9 @@ from pmx_ray.signals.types import Ticker
 Sentence = Annotated[
     str,
     StringConstraints(
-        min_length=1, max_length=500, pattern=r"^[^\x00-\x1f\x7f]*\S[^\x00-\x1f\x7f]*$"
+        min_length=1,
+        max_length=500,
+        pattern=r"^[^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f][^\x00-\x1f\x7f]*$",
     ),
 ]
 """One line of text for the audit log."""
