@@ -15,6 +15,7 @@ from pmx_ray import __version__
 from pmx_ray.cli import (
     auditing,
     certifying,
+    dashboard,
     featuring,
     governing,
     ledgering,
@@ -156,6 +157,7 @@ def forecasters(
 
 auditing.mount(app)
 certifying.mount(app)
+dashboard.mount(app)
 featuring.mount(app)
 governing.mount(app)
 ledgering.mount(app)
