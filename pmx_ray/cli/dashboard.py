@@ -39,6 +39,10 @@ def dashboard(
     from pmx_ray.lake import FolderStore  # noqa: PLC0415
     from pmx_ray.ledger import open_ledger  # noqa: PLC0415
     from pmx_ray.report.dashboard import read_facts, render_dashboard  # noqa: PLC0415
+    from pmx_ray.report.dashboard.sweeps import load_evaluated  # noqa: PLC0415
+
+    if sweep is not None:
+        load_evaluated(sweep)  # the pages would only name it; who asked for it is told
 
     root = (out or default_root()).resolve()
     folder = to or root / "dashboard"

@@ -15,6 +15,7 @@ import typer
 from typer.testing import CliRunner
 
 from pmx_ray.cli.dashboard import mount
+from pmx_ray.errors import DataError
 from pmx_ray.ledger import open_ledger
 from pmx_ray.ledger.aliases import Alias
 from pmx_ray.ledger.audit import AuditLog
@@ -288,3 +289,11 @@ def test_verb_when_run_twice_then_the_same_files_and_one_line(stocked, tmp_path)
     assert {path.name for path in (tmp_path / "site").iterdir()} == set(SITE)
     shown = re.search("samossa is in service", (tmp_path / "site" / "index.html").read_text())
     assert shown
+
+
+def test_verb_when_the_sweep_named_is_none_then_data_error(tmp_path):
+    app = typer.Typer()
+    mount(app)
+    done = CliRunner().invoke(app, ["--out", str(tmp_path), "--sweep", str(tmp_path / "none")])
+    assert isinstance(done.exception, DataError)
+    assert not (tmp_path / "dashboard").exists()
