@@ -87,6 +87,7 @@ class _Known:
     pulse: Pulse | None = None
     n_books: int = 0
     reverted: list[str] = field(default_factory=list)
+    unjudged: str = ""
 
 
 class Keeper:
@@ -154,6 +155,7 @@ class Keeper:
             "n_books": known.n_books,
             "tracked": dict(self._tracker.counts()),
             "reverted": list(known.reverted),
+            "unjudged": known.unjudged,
             "llm": None if self._counsel is None else self._counsel.status(),
         }
 
@@ -200,6 +202,9 @@ class Keeper:
         record = FlagLog(self._ledger).current()
         if record is not None and not state_of(record).values.shadow_challenger:
             wanted.pop(Source.CHALLENGER, None)
+        champion, shadow = wanted.get(Source.CHAMPION), wanted.get(Source.CHALLENGER)
+        if champion is not None and shadow is not None and champion.model == shadow.model:
+            del wanted[Source.CHALLENGER]  # it was promoted
         if not wanted or _holds(self._newest_book(), panel, wanted):
             return
         self._make(panel, wanted)
@@ -296,15 +301,21 @@ class Keeper:
         book = self._known.book
         if book is None or Source.CHAMPION not in book.models:
             return
-        entry = watch_health(
-            SignalLog(self._ledger).since(_days_before(panel, QUALITY_DAYS)),
-            panel,
-            registry=open_registry(self._home, make_key=False),
-            ledger=self._ledger,
-            policy=self._policy,
-            clock=self._clock,
-            replayed=self._settings.clock == "replay",
-        )
+        try:
+            entry = watch_health(
+                SignalLog(self._ledger).since(_days_before(panel, QUALITY_DAYS)),
+                panel,
+                registry=open_registry(self._home, make_key=False),
+                ledger=self._ledger,
+                policy=self._policy,
+                clock=self._clock,
+                replayed=self._settings.clock == "replay",
+            )
+        except RegistryError as error:  # nothing can take over: the book says who speaks
+            self._known.unjudged = str(error)
+            _log.error("champion not judged", error=str(error))
+            return
+        self._known.unjudged = ""
         if entry is not None:
             self._known.reverted.append(str(entry.payload.get("reason", "")))
             _log.warning("champion reverted", entry=entry.seq)

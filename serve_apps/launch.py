@@ -6,6 +6,7 @@ nobody has.
 
 import errno
 import logging
+import os
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -89,6 +90,8 @@ class Launch:
         """
         say(f"serve: starting on {self.url}")
         logging.getLogger("ray.serve").setLevel(logging.WARNING)
+        os.environ.setdefault("RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S", "1")
+        os.environ.setdefault("RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S", "2")
         with connected(address, n_workers=N_CPUS, dashboard=dashboard):
             serve.start(proxy_location="HeadOnly", http_options=dict(self._http))
             try:

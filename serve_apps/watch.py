@@ -17,7 +17,8 @@ from pmx_ray.ledger import Ledger
 from pmx_ray.ledger.aliases import Alias, Aliases
 from pmx_ray.ledger.books import Bookshelf
 from pmx_ray.ledger.flags import FlagLog, FlagRecord
-from pmx_ray.ledger.pulse import PulseReader
+from pmx_ray.ledger.patience import PatientReader
+from pmx_ray.ledger.pulse import read_pulse
 from pmx_ray.signals.flag_source import FlagObservation, FlagView, observe
 from pmx_ray.signals.types import SignalBook, Source
 from serve_apps.board import Board, read_book, staleness, without_withdrawn
@@ -65,7 +66,7 @@ class Watch:
         arrived: Arrived | None = None,
     ) -> None:
         self._ledger, self._clock = ledger, clock
-        self._reader = PulseReader(ledger)
+        self._reader = PatientReader(self._read_all, of=ledger.shown_url)
         self._every_s, self._max_price_age = every_s, max_price_age
         self._safe_after = timedelta(seconds=safe_after_s)
         self._arrived = arrived
@@ -119,7 +120,10 @@ class Watch:
         Flags, aliases and book are read each for itself, so that a book that cannot be read keeps
         no kill switch and no reversion from taking effect.
         """
-        of_flags, of_rest = self._read_all()
+        try:
+            of_flags, of_rest = self._reader.read()
+        except PmxError as error:
+            of_flags, of_rest = str(error), ""
         now = self._clock()
         self._observation = observe(
             self._observation, of_flags or self._flags, now=now, safe_after=self._safe_after
@@ -138,7 +142,7 @@ class Watch:
     def _read_all(self) -> tuple[str, str]:
         """Read what has moved; return why the flags, and why something else, could not be read."""
         try:
-            pulse = self._reader.read()
+            pulse = read_pulse(self._ledger)
         except PmxError as error:
             return str(error), ""
         of_flags = self._read_if_moved("flags", pulse.flags_version, self._read_flags)

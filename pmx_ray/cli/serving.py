@@ -86,12 +86,13 @@ def show(*, as_json: Json = False) -> None:
     """Print the flags as the ledger has them."""
     from pmx_ray.ledger import open_ledger  # noqa: PLC0415
     from pmx_ray.ledger.flags import FlagLog  # noqa: PLC0415
-    from pmx_ray.signals.flags import FlagValues  # noqa: PLC0415
+    from pmx_ray.signals.flag_source import state_of  # noqa: PLC0415
+    from pmx_ray.signals.flags import FlagState  # noqa: PLC0415
 
     with open_ledger(ledger_url(default_root())) as ledger:
         record = FlagLog(ledger).current()
-    values = FlagValues() if record is None else FlagValues(**record.values)
-    version = 0 if record is None else record.version
+    known = FlagState() if record is None else state_of(record)
+    version, values = known.version, known.values
     if as_json:
         options.console().print_json(data={"version": version, "values": values.model_dump()})
         return

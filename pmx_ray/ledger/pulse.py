@@ -3,20 +3,14 @@
 A poll costs one statement. It waits for no writer, and for no database longer than it is told.
 """
 
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as OutOfTimeError
 from dataclasses import dataclass
-from threading import Lock, Thread
 
 from sqlalchemy import func, literal, select, union_all
 
-from pmx_ray.errors import LedgerError
 from pmx_ray.ledger.engines import explained
 from pmx_ray.ledger.ledger import Ledger
+from pmx_ray.ledger.patience import PatientReader
 from pmx_ray.ledger.tables import AliasRow, BookRow, FlagVersionRow
-
-THREAD = "pmx-pulse"
-"""Name of the thread that reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +58,7 @@ def read_pulse(ledger: Ledger) -> Pulse:
 class PulseReader:
     """Reads the pulse and gives up in good time, also where the database hangs without a word.
 
-    One read is under way at most: while it hangs, later calls wait for the same one, so that a
-    database that comes back is not met by a crowd. What comes back is at most as old as the call
-    before. Threads may share a reader.
+    Threads may share a reader.
 
     Parameters
     ----------
@@ -77,10 +69,9 @@ class PulseReader:
     """
 
     def __init__(self, ledger: Ledger, *, timeout_s: float = 2.0) -> None:
-        self._ledger = ledger
-        self._timeout_s = timeout_s
-        self._lock = Lock()
-        self._pending: Future[Pulse] | None = None
+        self._reader = PatientReader(
+            lambda: read_pulse(ledger), of=ledger.shown_url, timeout_s=timeout_s
+        )
 
     def read(self) -> Pulse:
         """Return the pulse.
@@ -90,31 +81,4 @@ class PulseReader:
         LedgerError
             If the database cannot be read, or did not answer in time.
         """
-        pending = self._under_way()
-        try:
-            return pending.result(self._timeout_s)
-        except OutOfTimeError:
-            raise LedgerError(
-                f"ledger {self._ledger.shown_url} did not answer in {self._timeout_s:g} s; "
-                "check the database"
-            ) from None
-        finally:
-            with self._lock:
-                if pending.done() and self._pending is pending:
-                    self._pending = None
-
-    def _under_way(self) -> Future[Pulse]:
-        with self._lock:
-            if self._pending is None:
-                self._pending = Future()
-                # A daemon: a database that hangs must not keep the process from ending.
-                args = (self._pending, self._ledger)
-                Thread(target=_answer, name=THREAD, args=args, daemon=True).start()
-            return self._pending
-
-
-def _answer(pending: Future[Pulse], ledger: Ledger) -> None:
-    try:
-        pending.set_result(read_pulse(ledger))
-    except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
-        pending.set_exception(error)
+        return self._reader.read()

