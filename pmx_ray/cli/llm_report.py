@@ -17,13 +17,13 @@ from pmx_ray.llm.answer import LLMRiskAssessment
 from pmx_ray.llm.contamination import (
     Answers,
     Cell,
-    Estimate,
     Periods,
     Shift,
     Variant,
     periods,
     shift,
 )
+from pmx_ray.llm.estimate import Estimate
 from pmx_ray.llm.question import Question
 
 HEADINGS = (
@@ -52,7 +52,12 @@ def report_contamination(voice: Voice, sweep: Sweep, *, published: date | None) 
     for replay in named:
         answers, cells = answers_of(replay), list(cells_of(replay, sweep))
         shifts = [shift(cells, variant, answers) for variant in Variant]
-        _print_shifts(voice, replay, [found for found in shifts if found.n > 0])
+        known = [found for found in shifts if found.n > 0]
+        if known:
+            _print_shifts(voice, replay, known)
+        else:
+            text = f"{replay.recording}: no changed question on record; record it with --changed"
+            voice.say("unchanged", text, recording=replay.recording)
         if published is not None:
             _print_periods(voice, periods(cells, published, answers))
 

@@ -47,7 +47,9 @@ SHIPPED = "pmx:"
 RECORDINGS = Path(__file__).parent / "recordings"
 
 SHIPPED_SHA256 = {
+    "pmx:fx.jsonl": "c1f9962afcc69861739279dd4cce3924a6e7e290c7e0d1caa3601c2cd0a2540f",
     "pmx:sketch.jsonl": "53b362bc2418dc34e3f8edbd5fa1aee58340526b196e17698c9dd44269bf17a7",
+    "pmx:us_equities.jsonl": "1faf3aa587aa4be9a8f4b2efef69498f9aaeaaad2cc142d9230cfd332d9554c0",
 }
 """Hash of each of them: who names one need not pin it."""
 

@@ -15,16 +15,16 @@ Lopez-Lira, Tang, Zhu (2025), The Memorization Problem: Can We Trust LLMs' Econo
 """
 
 import math
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
 from typing import TypeAlias
 
 import numpy as np
-from scipy import stats
 
 from pmx_ray.llm.answer import LLMRiskAssessment
+from pmx_ray.llm.estimate import Estimate, apart, mean, share
 from pmx_ray.llm.question import Question
 from pmx_ray.taxonomy import Action
 
@@ -94,16 +94,6 @@ Answers: TypeAlias = Callable[[Question], LLMRiskAssessment | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Estimate:
-    """A mean over n questions with its interval; NaN where there is none."""
-
-    value: float
-    low: float
-    high: float
-    n: int
-
-
-@dataclass(frozen=True, slots=True)
 class Shift:
     """What one change of the questions did to the answers.
 
@@ -123,7 +113,8 @@ class Shift:
         Share of answers that took a side and were right, as asked and as changed; flipped
         questions are held against flipped outcomes.
     advantage : Estimate
-        The first less the second, over pairs in which both took a side.
+        The first less the second, each less what its habit makes: the hits that the same sides
+        would have if dealt to the questions at random. 0 for a model that says one thing only.
     """
 
     variant: Variant
@@ -151,7 +142,8 @@ class Periods:
     rises_before, rises_after : Estimate
         Share of those questions whose price rose: what always buying would have hit.
     difference : Estimate
-        Hits less rises before, less the same after: above 0 speaks for memory.
+        Hits less what the model's habit makes, see ``Shift``, before less after: above 0 speaks
+        for memory.
     """
 
     day: date
@@ -193,6 +185,11 @@ def shift(
         _hit(other, sign * cell.actual)
         for (cell, _, _), (_, other) in zip(found, sides, strict=True)
     ]
+    signs = [_sign(cell.actual) for cell, _, _ in found]
+    edges = (
+        _edges([one for one, _ in sides], signs),
+        _edges([other for _, other in sides], [sign * up for up in signs]),
+    )
     return Shift(
         variant,
         len(found),
@@ -202,7 +199,7 @@ def shift(
         mean(moves, days, level=level),
         share(before, days, level=level),
         share(after, days, level=level),
-        mean([a - b for a, b in zip(before, after, strict=True)], days, level=level),
+        mean([a - b for a, b in zip(*edges, strict=True)], days, level=level),
     )
 
 
@@ -218,37 +215,60 @@ def periods(cells: Sequence[Cell], day: date, answers: Answers, *, level: float 
     level : float
         Coverage of the intervals; see ``shift``.
     """
-    early = [cell for cell in cells if cell.due < day]
-    late = [cell for cell in cells if cell.cutoff >= day]
-    (hits, rises, days), (hits_late, rises_late, days_late) = (
-        _told(part, answers) for part in (early, late)
-    )
+    early = _told([cell for cell in cells if cell.due < day], answers)
+    late = _told([cell for cell in cells if cell.cutoff >= day], answers)
     edge, edge_late = (
-        mean([h - r for h, r in zip(*pair, strict=True)], when, level=level)
-        for pair, when in (((hits, rises), days), ((hits_late, rises_late), days_late))
+        mean(_edges(part.sides, part.signs), part.days, level=level) for part in (early, late)
     )
     return Periods(
         day,
-        share(hits, days, level=level),
-        share(hits_late, days_late, level=level),
-        share(rises, days, level=level),
-        share(rises_late, days_late, level=level),
-        _apart(edge, edge_late),
+        share(early.hits, early.days, level=level),
+        share(late.hits, late.days, level=level),
+        share(early.rises, early.days, level=level),
+        share(late.rises, late.days, level=level),
+        apart(edge, edge_late),
     )
 
 
-def _told(cells: Sequence[Cell], answers: Answers) -> tuple[list[float], list[float], list[date]]:
-    """Return hits, rises and cutoffs of the questions whose answer took a side."""
-    rows = list(_sided(cells, answers))
-    return [row[0] for row in rows], [row[1] for row in rows], [row[2] for row in rows]
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """Sides taken and signs of what came, one a question, neither 0; and the cutoffs."""
+
+    sides: list[float]
+    signs: list[float]
+    days: list[date]
+
+    @property
+    def hits(self) -> list[float]:
+        return [float(a == b) for a, b in zip(self.sides, self.signs, strict=True)]
+
+    @property
+    def rises(self) -> list[float]:
+        return [float(sign > 0) for sign in self.signs]
 
 
-def _sided(cells: Sequence[Cell], answers: Answers) -> Iterator[tuple[float, float, date]]:
-    for cell in cells:
-        said = answers(cell.question)
-        if said is None or said.action is Action.HOLD or not math.isfinite(cell.actual):
-            continue
-        yield _hit(_side(said.action), cell.actual), float(cell.actual > 0), cell.cutoff
+def _told(cells: Sequence[Cell], answers: Answers) -> _Told:
+    rows = [
+        (_side(said.action), _sign(cell.actual), cell.cutoff)
+        for cell in cells
+        if (said := answers(cell.question)) is not None
+    ]
+    told = [row for row in rows if row[0] * row[1] in (-1.0, 1.0)]
+    return _Told([r[0] for r in told], [r[1] for r in told], [r[2] for r in told])
+
+
+def _edges(sides: Sequence[float], signs: Sequence[float]) -> list[float]:
+    """Return each question's part of the hits beyond habit: half the covariance of the two."""
+    known = [(a, b) for a, b in zip(sides, signs, strict=True) if not math.isnan(b)]
+    if not known:
+        return [math.nan] * len(sides)
+    habit = sum(a for a, _ in known) / len(known)
+    drift = sum(b for _, b in known) / len(known)
+    return [(a - habit) * (b - drift) / 2 for a, b in zip(sides, signs, strict=True)]
+
+
+def _sign(actual: float) -> float:
+    return math.nan if math.isnan(actual) else float(np.sign(actual))
 
 
 def _side(action: Action) -> float:
@@ -259,45 +279,3 @@ def _hit(side: float, actual: float) -> float:
     """Return 1 or 0, or NaN where no side was taken, the outcome is open, or nothing moved."""
     told = side * actual
     return math.nan if told == 0.0 or math.isnan(told) else float(told > 0)
-
-
-def mean(values: Sequence[float], groups: Sequence[Hashable], *, level: float) -> Estimate:
-    """Return the mean of values, NaN left out, with an interval that is robust to groups.
-
-    Student's t with as many degrees of freedom as there are groups less one, on the
-    cluster-robust standard error.
-
-    References
-    ----------
-    Cameron, Miller (2015), Journal of Human Resources 50, 317-372, equation 11.
-    """
-    known = [(v, g) for v, g in zip(values, groups, strict=True) if not math.isnan(v)]
-    if not known:
-        return Estimate(math.nan, math.nan, math.nan, 0)
-    numbers = np.array([v for v, _ in known])
-    places = {group: n for n, group in enumerate(dict.fromkeys(g for _, g in known))}
-    centre, n_groups = float(numbers.mean()), len(places)
-    if n_groups < 2:
-        return Estimate(centre, math.nan, math.nan, len(known))
-    sums = np.bincount([places[g] for _, g in known], weights=numbers - centre)
-    error = math.sqrt(n_groups / (n_groups - 1) * float(sums @ sums)) / len(known)
-    half = float(stats.t.ppf(0.5 + level / 2, n_groups - 1)) * error
-    return Estimate(centre, centre - half, centre + half, len(known))
-
-
-def share(values: Sequence[float], groups: Sequence[Hashable], *, level: float) -> Estimate:
-    """Return the mean of zeros and ones, with the hull of the interval of ``mean`` and Wilson's."""
-    found = mean(values, groups, level=level)
-    if found.n == 0:
-        return found
-    wilson = stats.binomtest(round(found.value * found.n), found.n).proportion_ci(level, "wilson")
-    low = float(np.fmin(found.low, wilson.low))
-    high = float(np.fmax(found.high, wilson.high))
-    return Estimate(found.value, max(low, 0.0), min(high, 1.0), found.n)
-
-
-def _apart(one: Estimate, other: Estimate) -> Estimate:
-    """Return the difference of two independent means."""
-    half = math.hypot(one.high - one.value, other.high - other.value)
-    value = one.value - other.value
-    return Estimate(value, value - half, value + half, one.n + other.n)

@@ -13,8 +13,14 @@ import yaml
 from forecasters.llm_answers import DIGEST, write
 from pmx_command import SETTINGS, Pmx, long_form
 
-from pmx_ray.forecasters.llm import LlmReplaySettings
+from pmx_ray.backtest.settings import load_settings
+from pmx_ray.backtest.sweep import prepare
+from pmx_ray.cli.llm_recording import replayed
+from pmx_ray.clock import utc_now
+from pmx_ray.forecasters.llm import LlmReplaySettings, questions, read_recording
 from pmx_ray.forecasters.llm_view import every_sketch
+
+ROOT = Path(__file__).parents[2]
 
 NAMED = {"name": "llm", "recording": "answers.jsonl", "view": "named"}
 
@@ -123,3 +129,14 @@ def test_sweep_when_the_recording_has_changed_then_refused(pmx: Pmx, tmp_path: P
 
 def test_forecasters_when_listed_then_the_llm_is_among_them(pmx: Pmx) -> None:
     assert "what a language model answered" in " ".join(pmx("forecasters").split())
+
+
+@pytest.mark.parametrize("path", ["configs/sweep/llm.yaml", "configs/llm/fx.yaml"])
+def test_shipped_sweep_when_replayed_then_every_question_is_on_record(
+    path: str, tmp_path: Path
+) -> None:
+    sweep = prepare(load_settings(ROOT / path), root=tmp_path, clock=utc_now)
+    for replay in replayed(sweep):
+        recording, asking = read_recording(replay), replay.asking
+        for question in questions(replay, sweep.panel, sweep.plan):
+            assert recording.replay(asking.key(question)) is not None, question.subject

@@ -248,6 +248,14 @@ def test_spec_when_another_recording_is_pinned_then_another_forecaster() -> None
     assert dict(one.params)["sha256"] == "1" * 64
 
 
+def test_spec_when_the_recording_is_shipped_then_pinned_without_a_word_in_the_label() -> None:
+    spec = ForecasterSpec.parse(
+        {"name": "llm", "recording": "pmx:us_equities.jsonl", "view": "named"}
+    )
+    assert dict(spec.params)["sha256"] == SHIPPED_SHA256["pmx:us_equities.jsonl"]
+    assert spec.label == "llm(recording=pmx:us_equities.jsonl, view=named)"
+
+
 @pytest.mark.parametrize("name", SHIPPED_SHA256)
 def test_shipped_recording_when_read_then_all_of_one_model_and_each_answer_usable(
     name: str,

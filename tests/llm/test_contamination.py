@@ -14,12 +14,11 @@ from pmx_ray.llm.contamination import (
     SCALE,
     Cell,
     Variant,
-    mean,
     periods,
-    share,
     shift,
     varied,
 )
+from pmx_ray.llm.estimate import mean, share
 from pmx_ray.llm.prompts import Style, worded
 from pmx_ray.llm.question import Question
 from pmx_ray.taxonomy import Action, RiskLevel
@@ -105,7 +104,22 @@ def test_shift_when_every_answer_is_hold_then_no_hit_rate() -> None:
     found = shift(CELLS, Variant.FLIPPED, lambda _: says(0.0))
     assert found.agreement.value == 1.0  # the opposite of hold is hold
     assert found.hits_before.n == 0
-    assert math.isnan(found.advantage.value)
+    assert found.advantage.value == 0.0
+
+
+@pytest.mark.parametrize("variant", Variant)
+@pytest.mark.parametrize("move_pct", [1.0, -1.0])
+def test_shift_when_the_model_says_one_thing_only_then_no_advantage(
+    variant: Variant, move_pct: float
+) -> None:
+    found = shift(CELLS, variant, lambda _: says(move_pct))
+    assert found.advantage.value == 0.0
+
+
+def test_periods_when_the_model_always_sells_then_no_difference() -> None:
+    found = periods(CELLS, PUBLISHED, lambda _: says(-1.0))
+    assert found.difference.value == 0.0
+    assert found.before.value == pytest.approx(1.0 - found.rises_before.value)
 
 
 def test_periods_when_the_model_remembers_then_better_before_publication() -> None:
