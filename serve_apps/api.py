@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import FastAPI, Header, Path, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp
 
 from pmx_ray import __version__
@@ -159,7 +159,7 @@ def _add_probes(api: FastAPI, desk: Desk) -> None:
         """Name the program and its engine."""
         return {"pmx_ray": __version__, "engine": ENGINE_VERSION}
 
-    @api.get("/metrics", tags=["probes"])
+    @api.get("/metrics", tags=["probes"], response_class=PlainTextResponse)
     async def metrics() -> Response:
         """Return what this replica counted, in Prometheus' format."""
         office.gauge(desk)
