@@ -9,7 +9,12 @@ from typing import Any
 
 from ray.serve import Application
 
-from serve_apps.deployments import KeeperDeployment, ModelsDeployment, SignalsDeployment
+from serve_apps.deployments import (
+    KeeperDeployment,
+    ModelsDeployment,
+    PagesDeployment,
+    SignalsDeployment,
+)
 from serve_apps.settings import ServiceSettings
 
 
@@ -42,5 +47,5 @@ def build_with(settings: ServiceSettings, options: Mapping[str, Mapping[str, Any
         )
         return application
 
-    models = bound(ModelsDeployment)
-    return bound(SignalsDeployment, bound(KeeperDeployment, models))
+    keeper = bound(KeeperDeployment, bound(ModelsDeployment))
+    return bound(SignalsDeployment, keeper, bound(PagesDeployment))

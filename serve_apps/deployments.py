@@ -21,10 +21,11 @@ from pmx_ray.ledger import open_ledger
 from pmx_ray.place import ledger_url
 from serve_apps.api import guarded
 from serve_apps.desk import open_desk
+from serve_apps.gallery import Gallery
 from serve_apps.keeper import Keeper, ModelFailure
 from serve_apps.settings import ServiceSettings
 
-KEEPER_ANSWERS_S = 2.0
+KEEPER_ANSWERS_S, PAGE_S = 2.0, 9.0
 FORECAST_S = 600.0
 """Seconds that the forecasts of a new bar may take, a first compilation of kernels included."""
 
@@ -51,17 +52,28 @@ class SignalsDeployment:
         ``ServiceSettings`` as JSON values.
     keeper : DeploymentHandle
         Asked how it is, by ``GET /v1/status`` alone.
+    pages : DeploymentHandle
+        Renders the dashboard, which would hold up requests here.
     """
 
-    def __init__(self, document: dict[str, Any], keeper: DeploymentHandle[Any]) -> None:
+    def __init__(
+        self,
+        document: dict[str, Any],
+        keeper: DeploymentHandle[Any],
+        pages: DeploymentHandle[Any],
+    ) -> None:
         settings = parse(ServiceSettings, document, where="service")
 
         def status() -> dict[str, Any]:
             answer: dict[str, Any] = keeper.status.remote().result(timeout_s=KEEPER_ANSWERS_S)
             return answer
 
+        def page(name: str) -> str | None:
+            found: str | None = pages.page.remote(name).result(timeout_s=PAGE_S)
+            return found
+
         replica = serve.get_replica_context().replica_id.unique_id
-        self._desk = open_desk(settings, replica=replica, clock=utc_now, keeper=status)
+        self._desk = open_desk(settings, replica=replica, clock=utc_now, keeper=status, page=page)
         self._desk.start()
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
@@ -112,6 +124,34 @@ class ModelsDeployment:
             return forecast_now(panel, self._registry.load(model))
         except PmxError as error:
             return ModelFailure(str(error))
+
+
+@serve.deployment(
+    name="Pages",
+    num_replicas=1,
+    max_ongoing_requests=4,
+    max_queued_requests=16,
+    graceful_shutdown_timeout_s=2,
+    ray_actor_options={"num_cpus": 0.1},
+)
+class PagesDeployment:
+    """Renders the dashboard.
+
+    Parameters
+    ----------
+    document : dict
+        ``ServiceSettings`` as JSON values.
+    """
+
+    def __init__(self, document: dict[str, Any]) -> None:
+        settings = parse(ServiceSettings, document, where="service")
+        home = settings.home()
+        ledger = open_ledger(ledger_url(home))
+        self._gallery = Gallery(settings, home=home, ledger=ledger, clock=utc_now)
+
+    async def page(self, name: str) -> str | None:
+        """Return a page by file name, or None where there is no such page."""
+        return await asyncio.to_thread(self._gallery.page, name)
 
 
 @serve.deployment(

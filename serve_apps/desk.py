@@ -12,6 +12,7 @@ from pmx_ray.ledger.flag_arrivals import FlagArrival, FlagArrivals
 from pmx_ray.ledger.request_log import RequestLog, RequestRecord
 from pmx_ray.place import ledger_url
 from pmx_ray.signals.flag_source import FlagView
+from serve_apps.gallery import Gallery
 from serve_apps.numbers import Numbers
 from serve_apps.outbox import Outbox
 from serve_apps.settings import ServiceSettings
@@ -23,6 +24,9 @@ BUSY_S = 3.0
 
 KeeperStatus: TypeAlias = Callable[[], dict[str, Any]]
 """Asks the keeper how it is; raises where it does not answer."""
+
+PageSource: TypeAlias = Callable[[str], str | None]
+"""From a page's file name to the page, or None where there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,8 @@ class Desk:
         What is counted.
     keeper : callable
         Asks the keeper how it is.
+    page : callable
+        Renders the dashboard's pages.
     """
 
     settings: ServiceSettings
@@ -66,6 +72,7 @@ class Desk:
     arrivals: Outbox[FlagArrival]
     numbers: Numbers
     keeper: KeeperStatus
+    page: PageSource
 
     def start(self) -> None:
         """Begin to look and to write."""
@@ -96,9 +103,14 @@ class Desk:
 
 
 def open_desk(
-    settings: ServiceSettings, *, replica: str, clock: Clock, keeper: KeeperStatus
+    settings: ServiceSettings,
+    *,
+    replica: str,
+    clock: Clock,
+    keeper: KeeperStatus,
+    page: PageSource | None = None,
 ) -> Desk:
-    """Return the parts of a replica, not started yet.
+    """Return the parts of a replica, not started yet; it renders pages itself unless told.
 
     Raises
     ------
@@ -140,4 +152,5 @@ def open_desk(
         arrivals=arrivals,
         numbers=Numbers(replica),
         keeper=keeper,
+        page=page or Gallery(settings, home=home, ledger=ledger, clock=clock).page,
     )

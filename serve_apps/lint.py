@@ -13,7 +13,7 @@ from pmx_ray.errors import SettingsError
 from serve_apps.settings import ServiceSettings
 
 IMPORT_PATH = "serve_apps.app:build"
-DEPLOYMENTS = ("Signals", "Models", "Keeper")
+DEPLOYMENTS = ("Signals", "Models", "Keeper", "Pages")
 
 
 def read_serve_config(path: Path, *, public: bool = False) -> dict[str, Any]:

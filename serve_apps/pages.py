@@ -3,55 +3,22 @@
 import base64
 import hashlib
 import html
-import time
-from collections.abc import Mapping
-from threading import Lock
 from typing import Annotated
 from urllib.parse import parse_qs
 
 from fastapi import FastAPI, Path, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from pmx_ray.report.dashboard import read_facts, render_dashboard
 from serve_apps.api_page import api_page
 from serve_apps.desk import Desk
 from serve_apps.gate import COOKIE
 from serve_apps.problems import problem
 
-FRESH_S = 10.0
-"""Seconds that rendered pages are given out again."""
-
 COOKIE_S = 12 * 3600
-
-
-class Pages:
-    """The dashboard of a desk, rendered at most once in ``FRESH_S``.
-
-    Parameters
-    ----------
-    desk : Desk
-        What it shows.
-    """
-
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
-        self._lock = Lock()
-        self._pages: Mapping[str, str] = {}
-        self._at_s = -1e18
-
-    def page(self, name: str) -> str | None:
-        """Return a page by file name, or None."""
-        with self._lock:
-            if time.monotonic() - self._at_s > FRESH_S:
-                facts = read_facts(self._desk.home, self._desk.ledger, clock=self._desk.clock)
-                self._pages = render_dashboard(facts)
-                self._at_s = time.monotonic()
-        return self._pages.get(name)
 
 
 def mount(api: FastAPI, desk: Desk) -> None:
     """Add the pages to an application; they are no part of its described interface."""
-    pages = Pages(desk)
 
     @api.get("/", include_in_schema=False)
     async def root() -> Response:
@@ -61,7 +28,7 @@ def mount(api: FastAPI, desk: Desk) -> None:
     def dashboard(
         name: Annotated[str, Path(pattern=r"^[a-z]{1,32}\.html$")],
     ) -> Response:
-        page = pages.page(name)
+        page = desk.page(name)
         if page is None:
             return problem(404, f"there is no page {name}")
         return HTMLResponse(page, headers=PRIVATE)

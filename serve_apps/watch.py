@@ -182,7 +182,7 @@ class Watch:
             self._book_id = self._book.id
 
     def _show(self, view: FlagView, now: datetime) -> None:
-        newer = self._view is None or view.version != self._view.version
+        newer = self._view is not None and view.version != self._view.version
         self._view = view
         if self._book is not None:
             stale = staleness(self._book, now=now, max_age=self._max_price_age)

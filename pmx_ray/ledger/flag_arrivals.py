@@ -82,8 +82,7 @@ class FlagArrivals:
     def propagation(self, *, limit: int = 100) -> tuple[Propagation, ...]:
         """Return how long the latest versions took, newest first.
 
-        A replica that started after a change first saw it then, and does not count: only arrivals
-        within a minute do, which is what the change is allowed.
+        A replica that starts after a change does not see it arrive, and does not count.
 
         Raises
         ------
@@ -98,11 +97,6 @@ class FlagArrivals:
         found = []
         for version, at in changed.items():
             waits = [(row.at - at).total_seconds() for row in seen if row.version == version]
-            waits = [wait for wait in waits if 0.0 <= wait <= ALLOWED_S]
             if waits:
                 found.append(Propagation(version, at, len(waits), max(waits)))
         return tuple(found)
-
-
-ALLOWED_S = 60.0
-"""Seconds that a change may take."""

@@ -5,7 +5,7 @@ from datetime import datetime
 
 import numpy as np
 
-from pmx_ray.ledger.flag_arrivals import ALLOWED_S, Propagation
+from pmx_ray.ledger.flag_arrivals import Propagation
 from pmx_ray.ledger.flags import FlagRecord
 from pmx_ray.ledger.verdict import AuditVerdict
 from pmx_ray.report import typeset
@@ -72,8 +72,8 @@ def flags_page(
         Chapter(
             "propagation",
             "How fast a change arrived",
-            "Each replica notes when a version took effect there; the slowest one counts. Later "
-            f"than {ALLOWED_S:.0f} seconds it is taken for a replica that started afterwards.",
+            "Each replica notes when a version took effect there; the slowest one counts. One "
+            "that started afterwards did not see it arrive.",
             *_propagation(propagation),
         ),
     ]
