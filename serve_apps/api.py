@@ -20,6 +20,7 @@ from serve_apps.explanation import UnknownSignalError, explain
 from serve_apps.gate import FAULT, Caller, Gate
 from serve_apps.numbers import CONTENT_TYPE
 from serve_apps.problems import problem, status_of
+from serve_apps.strict_json import StrictRoute
 from serve_apps.tokens import Scope
 
 OPEN = frozenset({"/livez", "/readyz", "/version", "/openapi.json", "/docs", "/login", "/"})
@@ -82,8 +83,10 @@ def build_api(desk: Desk) -> FastAPI:
         description="Signals of the promoted model, with what explains them.",
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # to an address that the caller's Host header names
         responses=RESPONSES,
     )
+    api.router.route_class = StrictRoute
     _add_errors(api)
     _add_probes(api, desk)
     _add_signals(api, desk)

@@ -9,19 +9,24 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, TypeAlias
 
 import numpy as np
 import structlog
 
+from pmx_ray.clock import Clock
 from pmx_ray.data.panel import Panel, observed_returns
 from pmx_ray.errors import PmxError
 from pmx_ray.forecasters.llm_view import View, shown
+from pmx_ray.ledger.assessments import AssessmentRecord, Assessments, CallStatus
 from pmx_ray.llm.adviser import Advice, Adviser, LlmFailure
 from pmx_ray.llm.question import Question
 from pmx_ray.llm.settings import LlmSettings
+from pmx_ray.provenance import canonical_json, sha256_hex
 from pmx_ray.signals.making import Statement
 from pmx_ray.signals.types import ModelRef, Source
+from pmx_ray.taxonomy import Action
 from serve_apps.bookmaking import Moments, Speaker
 
 AGAIN_S = 30.0
@@ -56,10 +61,22 @@ class Counsel:
         Who is asked.
     settings : LlmSettings
         How many sessions it is shown.
+    assessments : Assessments
+        Gets a record of every question.
+    clock : callable
+        The time.
     """
 
-    def __init__(self, adviser: Adviser, settings: LlmSettings) -> None:
+    def __init__(
+        self,
+        adviser: Adviser,
+        settings: LlmSettings,
+        *,
+        assessments: Assessments,
+        clock: Clock,
+    ) -> None:
         self._adviser, self._settings = adviser, settings
+        self._assessments, self._clock = assessments, clock
         self._round: _Round | None = None
         self._thread: threading.Thread | None = None
 
@@ -96,7 +113,7 @@ class Counsel:
             return None
         if current.told != len(current.answers):
             current.told = len(current.answers)
-            return self._said(current, panel, step)
+            return self.said(panel, step=step)
         if current.failures and time.monotonic() - current.asked_at_s >= AGAIN_S:
             self._ask(panel, step, tuple(current.failures))
         return None
@@ -122,6 +139,14 @@ class Counsel:
             _log.error("language model failed", error=repr(error), exc_info=True)
             current.failures.update(dict.fromkeys(questions, f"asking failed: {error!r}"))
             return
+        self._record(answers)
+        digests = {a.exchange.digest for a in answers if isinstance(a, Advice)}
+        digests |= {a.exchange.digest for a in current.answers.values()}
+        if len(digests) > 1:
+            why = "the model behind its name changed while it was asked; it is asked again"
+            current.answers.clear()
+            current.failures.update(dict.fromkeys(questions, why))
+            return
         for ticker, answer in zip(questions, answers, strict=True):
             match answer:
                 case Advice():
@@ -130,9 +155,20 @@ class Counsel:
                 case LlmFailure():
                     current.failures[ticker] = answer.reason
 
-    def _said(self, current: _Round, panel: Panel, step: int) -> Speaker | str:
+    def _record(self, answers: Sequence[Advice | LlmFailure]) -> None:
+        at = self._clock()
+        try:
+            self._assessments.record([_assessed(answer, at) for answer in answers])
+        except PmxError as error:  # the answers are worth more than their record
+            _log.warning("assessments not recorded", error=str(error))
+
+    def said(self, panel: Panel, *, step: int) -> Speaker | str:
+        """Return what the model said about a bar so far, or why it says nothing."""
+        current = self._round
+        if current is None or current.bar != (panel.sha256, step):
+            return "the language model was not asked about this bar yet"
         if not current.answers:
-            first = next(iter(current.failures.values()), "it was asked nothing")
+            first = next(iter(current.failures.values()), "it is being asked")
             return f"the language model answered on no ticker: {first}"
         exchange = next(iter(current.answers.values())).exchange
         model = ModelRef(
@@ -149,6 +185,31 @@ class Counsel:
             for ticker, answer in current.answers.items()
         }
         return Speaker(model, step, None, expects, dict(current.failures))
+
+
+def _assessed(answer: Advice | LlmFailure, at: datetime) -> AssessmentRecord:
+    """Return a question and what came of it as the ledger keeps it."""
+    question, exchange = answer.question, answer.exchange
+    said = answer.assessment if isinstance(answer, Advice) else None
+    asked = canonical_json(question.model_dump(mode="json"))
+    return AssessmentRecord(
+        key=sha256_hex(asked) if exchange is None else exchange.key,
+        model="" if exchange is None else exchange.model,
+        digest="" if exchange is None else exchange.digest,
+        ticker=question.ticker,
+        cutoff=question.cutoff or at.date(),
+        action=Action.HOLD if said is None else said.action,
+        risk_level=None if said is None else said.risk_level,
+        confidence=None if said is None else said.confidence,
+        expected_return=None if said is None else math.log1p(said.expected_return_pct / 100.0),
+        prompt_tokens=0 if exchange is None else exchange.prompt_tokens,
+        output_tokens=0 if exchange is None else exchange.output_tokens,
+        seconds=0.0 if exchange is None else exchange.seconds,
+        cached=isinstance(answer, Advice) and answer.cached,
+        status=CallStatus.FAILED if said is None else CallStatus.ANSWERED,
+        reason="" if isinstance(answer, Advice) else answer.reason,
+        at=at,
+    )
 
 
 def _questions(

@@ -26,6 +26,7 @@ from pmx_ray.governance.standing import standing
 from pmx_ray.governance.terms import terms_of
 from pmx_ray.ledger import Ledger
 from pmx_ray.ledger.aliases import Aliases, Placement
+from pmx_ray.ledger.assessments import Assessments
 from pmx_ray.ledger.books import Bookshelf
 from pmx_ray.ledger.flags import FlagLog
 from pmx_ray.ledger.pulse import Pulse, PulseReader
@@ -122,7 +123,12 @@ class Keeper:
         self._home = settings.home()
         self._forecast = forecast
         if counsel is None and settings.llm is not None:
-            counsel = Counsel(Adviser.of(settings.llm), settings.llm)
+            counsel = Counsel(
+                Adviser.of(settings.llm),
+                settings.llm,
+                assessments=Assessments(ledger),
+                clock=clock,
+            )
         self._counsel = counsel
         self._policy = _policy(settings)
         self._known = _Known()
@@ -265,6 +271,12 @@ class Keeper:
     def _publish(
         self, panel: Panel, speakers: list[Speaker], failures: Mapping[Source, str]
     ) -> None:
+        if self._counsel is not None and speakers:
+            said = self._counsel.said(panel, step=speakers[0].step)
+            if isinstance(said, str):
+                failures = {**failures, Source.LLM: said}
+            else:
+                speakers = [*speakers, said]
         live = self._settings.clock == "live"
         last = panel.sessions[-1].astype(object)
         self._shelve(
