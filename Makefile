@@ -1,5 +1,6 @@
-# Two commands set everything up on a machine with Python 3.11, make and a package registry:
+# Each sets everything up on a machine with Python 3.11, make and a package registry:
 #   make sweep    real data, local Ray, leaderboard, report.html
+#   make serve    a champion put in service by override, signals over HTTP
 #   make test     the whole test suite
 PYTHON ?= python3.11
 VENV := .venv
@@ -9,7 +10,10 @@ UV := UV_COMPILE_BYTECODE=1 VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet
 SWEEP ?= configs/sweep/demo.yaml
 
 .DEFAULT_GOAL := help
-.PHONY: help sweep test test-fast check format lock clean
+SERVE ?= configs/serve.yaml
+SERVICE := runs/service
+
+.PHONY: help sweep serve serve-llm test test-fast check format lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +38,23 @@ $(VENV)/.llm: $(VENV)/.core requirements-llm.lock
 
 sweep: $(VENV)/.core ## run the demo sweep on real prices; SWEEP=file.yaml for another
 	$(BIN)/pmx sweep $(SWEEP)
+
+serve $(SERVICE)/token: export PMX_HOME = $(CURDIR)/$(SERVICE)
+
+serve: $(VENV)/.core $(SERVICE)/token ## put a demo champion in service and serve its signals
+	$(BIN)/pmx serve $(SERVE)
+
+# A champion for the demo. No model earns a certificate on these prices, so that a person has to
+# answer for it; every signal says so.
+$(SERVICE)/token: | $(VENV)/.core
+	$(BIN)/pmx sweep configs/sweep/demo.yaml
+	$(BIN)/pmx certify $(SERVICE)/demo-* --challenger samossa --step 20 || test $$? -eq 1
+	$(BIN)/pmx promote $(SERVICE)/demo-*/decision.json --approved-by "$${USER:-demo}" \
+		--override "a demonstration; no money rests on it"
+	umask 077 && $(BIN)/pmx token demo --scope admin > $@.part && mv $@.part $@
+
+serve-llm: $(VENV)/.llm ## serve a small language model over Ollama's protocol
+	$(BIN)/pmx llm serve
 
 test: $(VENV)/.dev $(VENV)/.llm ## run every test, drills included
 	$(BIN)/python -m pytest
