@@ -3,9 +3,9 @@
     python -m benchmarks.flag_toggles [--quick] [--json PATH] [--check]
 
 ``llm_only`` is switched on and off at least a hundred times (``--quick``: 20) over HTTP, while
-others ask for signals at a steady rate. A change has arrived everywhere once no request that is sent later
-is answered under the flags before it; its time runs from when the change was asked for. Half-way
-the head's dashboard process is killed: flags travel through the ledger, not through Serve.
+others ask for signals at a steady rate. A change has arrived everywhere once no request that is
+sent later is answered under the flags before it; its time runs from when the change was asked for.
+Half-way the head's dashboard process is killed: flags travel through the ledger, not through Serve.
 """
 
 import asyncio
@@ -104,7 +104,7 @@ def version_of(answer: Answer) -> int:
 async def _measure(port: int, staged: Staged, n: int) -> tuple[list[Change], list[Answer]]:
     answers: list[Answer] = []
     done = asyncio.Event()
-    headers = {"Authorization": f"Bearer {staged.reader}"}
+    headers = {"Authorization": f"Bearer {staged.readers[0]}"}
 
     async def ask(start: float) -> None:
         connection = Connection("127.0.0.1", port, headers)

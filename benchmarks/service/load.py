@@ -139,15 +139,18 @@ async def closed_loop(
     *,
     connections: int,
     seconds: float,
-    headers: Mapping[str, str],
+    headers: Sequence[Mapping[str, str]],
     keep: bool = False,
 ) -> Load:
-    """Ask on each connection as soon as it has its answer, for a time."""
+    """Ask on each connection as soon as it has its answer, for a time.
+
+    Connections take turns with ``headers``, so that several callers are heard.
+    """
     load = Load()
     began = time.perf_counter()
 
     async def ask(start: int) -> None:
-        connection = Connection(host, port, headers)
+        connection = Connection(host, port, headers[start % len(headers)])
         n = start
         while time.perf_counter() - began < seconds:
             due_s = time.perf_counter()
@@ -168,15 +171,15 @@ async def steady(
     *,
     rate: float,
     seconds: float,
-    headers: Mapping[str, str],
+    headers: Sequence[Mapping[str, str]],
     connections: int = 64,
     keep: bool = False,
 ) -> Load:
     """Ask at a steady rate, whatever the answers do; a free connection takes each request."""
     load = Load()
     free: asyncio.Queue[Connection] = asyncio.Queue()
-    for _ in range(connections):
-        free.put_nowait(Connection(host, port, headers))
+    for n in range(connections):
+        free.put_nowait(Connection(host, port, headers[n % len(headers)]))
     began = time.perf_counter()
 
     async def ask(n: int) -> None:

@@ -33,6 +33,9 @@ SWEEP: Mapping[str, Any] = {
 """Small: 16 folds of four forecasters."""
 
 
+N_READERS = 8
+
+
 @dataclass(frozen=True, slots=True)
 class Staged:
     """A folder from which a service can start.
@@ -41,12 +44,14 @@ class Staged:
     ----------
     home : Path
         Sweep folders, ledger, models, tokens.
-    reader, admin : str
-        Tokens.
+    readers : tuple of str
+        Tokens that read.
+    admin : str
+        Token for changes.
     """
 
     home: Path
-    reader: str
+    readers: tuple[str, ...]
     admin: str
 
 
@@ -71,9 +76,11 @@ def stage(home: Path, *, challenger: str = "samossa", step: int = 20) -> Staged:
         home, "promote", str(folder / "decision.json"),
         "--approved-by", "bench", "--override", why,
     )  # fmt: skip
-    reader = pmx(home, "token", "reader", "--scope", "read").strip()
+    readers = tuple(
+        pmx(home, "token", f"reader{n}", "--scope", "read").strip() for n in range(N_READERS)
+    )
     admin = pmx(home, "token", "admin", "--scope", "admin").strip()
-    return Staged(home, reader, admin)
+    return Staged(home, readers, admin)
 
 
 def pmx(home: Path, *words: str, accept: tuple[int, ...] = (0,)) -> str:
