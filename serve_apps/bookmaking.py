@@ -11,6 +11,7 @@ from pmx_ray._typing import FloatArray
 from pmx_ray.data.panel import Panel
 from pmx_ray.governance.serving import NowForecasts
 from pmx_ray.ledger.signal_log import SignalRecord
+from pmx_ray.provenance import canonical_json, sha256_hex
 from pmx_ray.signals.making import Statement, make_signal
 from pmx_ray.signals.market import MarketContext
 from pmx_ray.signals.quality import SignalQuality, backtest_signal_quality
@@ -125,7 +126,13 @@ def make_book(
         entries=entries,
         closed_at=closed_at,
         note=note,
+        settings_sha256=settings_sha256(settings),
     )
+
+
+def settings_sha256(settings: SignalSettings) -> str:
+    """Return the hash of what makes signals of forecasts."""
+    return sha256_hex(canonical_json(settings.model_dump(mode="json")))
 
 
 def with_speaker(

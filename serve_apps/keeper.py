@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any, TypeAlias
 
 import structlog
@@ -43,6 +43,7 @@ from serve_apps.bookmaking import (
     Speaker,
     make_book,
     past_quality,
+    settings_sha256,
     speaker_of,
     track,
     with_speaker,
@@ -85,6 +86,7 @@ class _Known:
     trouble: str = ""
     book: SignalBook | None = None
     judged: Panel | None = None
+    made_at_s: float = -1e18
     pulse: Pulse | None = None
     n_books: int = 0
     reverted: list[str] = field(default_factory=list)
@@ -194,7 +196,9 @@ class Keeper:
         if moved:
             self._withdraw()
         panel = self._newest_panel()
-        if moved or panel is not self._known.judged:
+        again = time.monotonic() - self._known.made_at_s >= self._settings.bars_every_s
+        if moved or again or panel is not self._known.judged:
+            self._known.made_at_s = time.monotonic()
             self._renew(panel)
             self._known.judged = panel
         self._known.pulse = pulse
@@ -211,7 +215,7 @@ class Keeper:
         champion, shadow = wanted.get(Source.CHAMPION), wanted.get(Source.CHALLENGER)
         if champion is not None and shadow is not None and champion.model == shadow.model:
             del wanted[Source.CHALLENGER]  # it was promoted
-        if not wanted or _holds(self._newest_book(), panel, wanted):
+        if not wanted or self._holds(panel, wanted):
             return
         self._make(panel, wanted)
         self._judge(panel)
@@ -277,8 +281,7 @@ class Keeper:
                 failures = {**failures, Source.LLM: said}
             else:
                 speakers = [*speakers, said]
-        live = self._settings.clock == "live"
-        last = panel.sessions[-1].astype(object)
+        closed_at, note = self._dated(panel)
         self._shelve(
             make_book(
                 panel,
@@ -287,9 +290,28 @@ class Keeper:
                 quality=self._quality(panel),
                 settings=self._settings.signals,
                 computed_at=self._clock(),
-                closed_at=close_time(panel.calendar, last) if live else None,
-                note="" if live else f"Prices are replayed; the last session is {last}.",
+                closed_at=closed_at,
+                note=note,
             )
+        )
+
+    def _dated(self, panel: Panel) -> tuple[datetime | None, str]:
+        """Return when the last session closed, and what answers say about the prices."""
+        last: date = panel.sessions[-1].astype(object)
+        if self._settings.clock == "live":
+            return close_time(panel.calendar, last), ""
+        return None, f"Prices are replayed; the last session is {last}."
+
+    def _holds(self, panel: Panel, wanted: Mapping[Source, Placement]) -> bool:
+        """Return whether the newest book was made from these prices, models and settings."""
+        book = self._newest_book()
+        if book is None or book.panel_sha256 != panel.sha256:
+            return False
+        made = {s: model.model_id for s, model in book.models.items() if s is not Source.LLM}
+        return (
+            made == {source: placement.model for source, placement in wanted.items()}
+            and book.settings_sha256 == settings_sha256(self._settings.signals)
+            and (book.closed_at, book.note) == self._dated(panel)
         )
 
     def _quality(self, panel: Panel) -> Mapping[Source, SignalQuality]:
@@ -368,14 +390,6 @@ def _speaker(
     )
     track = TrackRecord(record.n_trades, record.win_rate_frac, record.payoff_ratio)
     return speaker_of(said, reference, track)
-
-
-def _holds(book: SignalBook | None, panel: Panel, wanted: Mapping[Source, Placement]) -> bool:
-    """Return whether a book was made from these prices and models; failed ones are tried again."""
-    if book is None or book.panel_sha256 != panel.sha256:
-        return False
-    made = {s: model.model_id for s, model in book.models.items() if s is not Source.LLM}
-    return made == {source: placement.model for source, placement in wanted.items()}
 
 
 def _step(book: SignalBook) -> int:

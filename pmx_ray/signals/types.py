@@ -207,6 +207,8 @@ class SignalBook(Settings):
         When the cutoff's session closed, UTC; None where prices are replayed, which never age.
     note : str
         What every answer is to say about the prices; empty where there is nothing to say.
+    settings_sha256 : str
+        Hash of the settings that made signals of forecasts.
     """
 
     cutoff: date
@@ -217,6 +219,7 @@ class SignalBook(Settings):
     entries: Mapping[str, BookEntry]
     closed_at: AwareDatetime | None = None
     note: str = ""
+    settings_sha256: str = ""
 
     @property
     def id(self) -> str:
