@@ -34,6 +34,12 @@ FAULT = "this is our fault; the log has more"
 PROBES = frozenset({"/livez", "/readyz", "/version"})
 """Answered from memory at any rate: many strangers must not make a replica look dead."""
 
+BODILESS = frozenset({"GET", "HEAD"})
+"""Methods whose body no route reads; nobody is waited for."""
+
+STRANGERS_AT_ONCE = 8
+"""Strangers whose body is waited for at a time: they must not take every place of a replica."""
+
 MAX_TOKEN, MAX_COOKIES = 256, 4096
 """Characters of a token, and of all cookies together, that are looked at."""
 
@@ -106,6 +112,7 @@ class Gate:
         self._ask, self._note, self._clock = ask, note, clock
         self._replica = replica
         self._buckets: dict[str, Bucket] = {}
+        self._n_strangers = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one connection's request, or hand it on."""
@@ -141,6 +148,8 @@ class Gate:
             await problem(status, detail, retry_after_s=wait_s)(scope, receive, answer)
             return
         scope["pmx.caller"] = caller
+        stranger = int(caller.scope is None)
+        self._n_strangers += stranger
         try:
             body = await self._body(scope, receive)
         except _TooLargeError:
@@ -151,6 +160,8 @@ class Gate:
             detail = f"the body did not arrive within {self._settings.body_timeout_s:g} s"
             await _parting(408, detail)(scope, receive, answer)
             return
+        finally:
+            self._n_strangers -= stranger
         try:
             await self._app(scope, _replay(body, receive), answer)
         except Exception as error:  # noqa: BLE001 - a request becomes a response
@@ -172,7 +183,7 @@ class Gate:
             return 429, f"more than {self._rate(caller):g} requests a second; wait", wait_s
         asked = self._ask(scope["method"], scope["path"])
         if asked is None:
-            return None
+            return self._crowded(scope, caller)
         if caller.scope is None:
             return 401, "send the header: Authorization: Bearer TOKEN", None
         if not caller.scope.covers(asked):
@@ -180,6 +191,13 @@ class Gate:
         if asked is not TokenScope.READ and not _bearer(_headers(scope)):
             return 401, "a page's cookie only reads; send the header: Authorization: Bearer", None
         return None
+
+    def _crowded(self, scope: Scope, caller: Caller) -> tuple[int, str, float | None] | None:
+        if caller.scope is not None or scope["method"] in BODILESS:
+            return None
+        if self._n_strangers < STRANGERS_AT_ONCE:
+            return None
+        return 429, "too many wait to be read; come again", self._settings.body_timeout_s
 
     def _rate(self, caller: Caller) -> float:
         known = caller.scope is not None
@@ -196,7 +214,7 @@ class Gate:
         return wait_s
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes:
-        if scope["method"] in {"GET", "HEAD"} and b"content-length" not in _headers(scope):
+        if scope["method"] in BODILESS:
             return b""
         parts: list[bytes] = []
         size = 0

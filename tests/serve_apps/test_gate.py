@@ -1,6 +1,7 @@
 import asyncio
 import contextlib
 
+import httpx
 import pytest
 import structlog
 from serve_cases import MovingClock, ask
@@ -8,7 +9,7 @@ from starlette.responses import JSONResponse
 
 from serve_apps import gate as module
 from serve_apps.admission import AdmissionSettings
-from serve_apps.gate import COOKIE, PROBES, Gate
+from serve_apps.gate import COOKIE, PROBES, STRANGERS_AT_ONCE, Gate
 from serve_apps.tokens import Scope, add_token, load_keyring
 
 READ, TRADE, ADMIN = Scope
@@ -186,12 +187,51 @@ def test_gate_when_body_is_too_large_then_413_and_the_connection_ends(tmp_path):
     assert sent[0]["status"] == 413
 
 
-def test_gate_when_get_brings_a_body_then_it_counts_as_well(tmp_path):
-    guarded = Fixture(tmp_path, body_bytes=1024)
+def test_gate_when_get_brings_a_body_then_nobody_waits_for_it(tmp_path):
+    guarded = Fixture(tmp_path, body_bytes=1024, body_timeout_s=30.0)
     token = guarded.tokens[ADMIN]
-    answer = guarded.ask("GET", "/x", token=token, content=b"x" * 1025)
-    assert answer.status_code == 413
-    assert guarded.ask("GET", "/x", token=token, content=b"x").json()["n"] == 1
+    assert guarded.ask("GET", "/x", token=token, content=b"x" * 1025).json()["n"] == 0
+    for method in ("GET", "HEAD"):
+        sent = guarded.spoken([], method=method, headers=[(b"content-length", b"10")])
+        assert sent[0]["status"] == 200
+
+
+def test_gate_when_strangers_are_slow_then_few_are_waited_for_and_others_pass(tmp_path):
+    guarded = Fixture(tmp_path, body_timeout_s=30.0)
+    headers = {scope: f"Bearer {token}" for scope, token in guarded.tokens.items()}
+
+    async def asked(client, *, method="POST", content=b"", scope=None):
+        presented = {} if scope is None else {"Authorization": headers[scope]}
+        answer = await client.request(method, "/open", content=content, headers=presented)
+        return answer.status_code
+
+    async def crowd():
+        begun, go_on = asyncio.Semaphore(0), asyncio.Event()
+
+        async def slow():
+            begun.release()
+            await go_on.wait()
+            yield b"x"
+
+        transport = httpx.ASGITransport(app=guarded.gate)
+        async with httpx.AsyncClient(transport=transport, base_url="http://pmx.test") as client:
+            waiting = [
+                asyncio.create_task(asked(client, content=slow())) for _ in range(STRANGERS_AT_ONCE)
+            ]
+            for _ in waiting:
+                await begun.acquire()
+            meanwhile = [
+                await asked(client),
+                await asked(client, method="GET"),
+                await asked(client, scope=READ),
+            ]
+            go_on.set()
+            return meanwhile, await asyncio.gather(*waiting), await asked(client)
+
+    meanwhile, waited, after = asyncio.run(crowd())
+    assert meanwhile == [429, 200, 200]
+    assert waited == [200] * STRANGERS_AT_ONCE
+    assert after == 200
 
 
 def test_gate_when_body_does_not_arrive_then_408_and_the_connection_ends(tmp_path):
