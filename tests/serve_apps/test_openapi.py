@@ -10,6 +10,7 @@ from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
     content_type_conformance,
+    negative_data_rejection,
     response_headers_conformance,
     response_schema_conformance,
     status_code_conformance,
@@ -84,6 +85,7 @@ def test_route_when_asked_anything_then_no_server_error(running, schema, method,
     if mode is GenerationMode.NEGATIVE and not (operation.body or _has_parameters(operation)):
         pytest.skip("it takes nothing that could be wrong")
     seen = Counter()
+    checks = [*CHECKS, negative_data_rejection] if mode is GenerationMode.NEGATIVE else CHECKS
 
     @settings(
         max_examples=N_EXAMPLES,
@@ -99,7 +101,7 @@ def test_route_when_asked_anything_then_no_server_error(running, schema, method,
             _name_what_is_there(case, started)
         answer = case.call(base_url=url, headers=token)
         seen[answer.status_code] += 1
-        case.validate_response(answer, checks=CHECKS, headers=token)
+        case.validate_response(answer, checks=checks, headers=token)
 
     asked()
     assert seen
