@@ -6,9 +6,12 @@ from hypothesis import strategies as st
 
 from serve_apps.admission import Bucket, admit
 
-BURSTS = st.integers(1, 50)
+BURSTS = st.integers(1, 10)
 RATES = st.floats(0.01, 1000.0)
-GAPS = st.lists(st.floats(0.0, 10.0), min_size=1, max_size=80)
+GAPS = st.lists(
+    st.one_of(st.just(0.0), st.just(0.0), st.floats(0.0, 10.0)), min_size=1, max_size=80
+)
+"""Seconds between requests; mostly none, so that they come in crowds."""
 
 
 def served(gaps, *, rate, burst):
@@ -54,3 +57,8 @@ def test_admit_when_clock_goes_back_then_nothing_flows_in_or_out():
     bucket, wait = admit(Bucket(1.0, 100.0), now_s=50.0, rate_per_s=1e6, burst=10)
     assert (wait, bucket.level) == (0.0, 0.0)
     assert admit(bucket, now_s=50.0, rate_per_s=1.0, burst=10)[1] == 1.0
+
+
+def test_admit_when_idle_for_long_then_no_more_than_a_burst_was_saved():
+    gaps = [0.0, 1e6, 0.0, 0.0, 0.0]
+    assert [wait for _, wait in served(gaps, rate=1.0, burst=3)] == [0.0, 0.0, 0.0, 0.0, 1.0]
