@@ -1,10 +1,12 @@
 import itertools
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 
+import httpx
 import pytest
 import structlog
 from fastapi import FastAPI
-from serve_cases import BARE, FAILED, GOOD, HELD, TICKERS, ask, book, service, shelve
+from serve_cases import BARE, FAILED, GOOD, HELD, TICKERS, ask, book, listening, service, shelve
 
 from pmx_ray.ledger import open_ledger
 from pmx_ray.ledger.flag_arrivals import FlagArrivals
@@ -275,6 +277,29 @@ def test_flags_when_asked_again_under_one_key_then_the_same_answer_and_no_change
     for other in ({"llm_only": False}, {"kill_switch": True}):
         assert "key 'k-1' belongs to" in problem_of(put(served, other, headers=KEY), 409)
     assert problem_of(put(served, {"llm_only": True}, headers=KEY, reason="why else"), 409)
+
+
+def test_flags_when_many_change_them_at_once_then_one_wins_and_a_key_counts_once(served):
+    with listening(served.app) as (host, port), ThreadPoolExecutor(8) as pool:
+        url = f"http://{host}:{port}/v1/flags"
+
+        def change(key, version):
+            body = {"changes": {"llm_only": True}, "reason": "race", "expected_version": version}
+            headers = {**served.headers(ADMIN), "Idempotency-Key": key}
+            return httpx.put(
+                url,
+                json={**body, "expected_version": expected_version},
+                headers=headers,
+                timeout=30,
+            )
+
+        same = list(pool.map(lambda _: change("one", 0), range(8)))
+        others = list(pool.map(lambda n: change(f"k-{n}", 1), range(8)))
+    assert {answer.status_code for answer in same} == {200}
+    assert len({answer.text for answer in same}) == 1
+    assert sorted(answer.status_code for answer in others) == [200] + [409] * 7
+    served.desk.watch.look()
+    assert served.ask("GET", "/v1/flags").json()["version"] == 2
 
 
 @pytest.mark.parametrize(
