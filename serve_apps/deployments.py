@@ -1,29 +1,30 @@
-"""Thin Ray Serve shells: an endpoint, the models it serves, and the keeper between them."""
+"""Thin Ray Serve shells: an endpoint, the models it serves, the keeper between them, and pages.
+
+Each replica imports what it needs itself when it starts, and not what the others need.
+"""
 
 import asyncio
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import ray
 import structlog
 from ray import serve
+from ray.serve.config import BackpressureConfig
 from ray.serve.handle import DeploymentHandle
-from starlette.types import ASGIApp
 
 from pmx_ray.clock import utc_now
 from pmx_ray.config import parse
-from pmx_ray.data.panel import Panel
-from pmx_ray.errors import PmxError
-from pmx_ray.forecasters.registry import load_families
-from pmx_ray.governance.opening import open_registry
-from pmx_ray.governance.serving import NowForecasts, forecast_now
-from pmx_ray.ledger import open_ledger
-from pmx_ray.place import ledger_url
-from serve_apps.api import guarded
-from serve_apps.desk import open_desk
-from serve_apps.gallery import Gallery
-from serve_apps.keeper import Keeper, ModelFailure
 from serve_apps.settings import ServiceSettings
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+    from pmx_ray.data.panel import Panel
+    from pmx_ray.governance.serving import NowForecasts
+    from serve_apps.keeper import ModelFailure
+
+    Said: TypeAlias = NowForecasts | ModelFailure
 
 KEEPER_ANSWERS_S, PAGE_S = 2.0, 9.0
 FORECAST_S = 600.0
@@ -37,6 +38,7 @@ _log = structlog.get_logger()
     num_replicas=2,
     max_ongoing_requests=64,
     max_queued_requests=256,
+    backpressure_config=BackpressureConfig(status_code=429, retry_after_s=1),
     health_check_period_s=1,
     health_check_timeout_s=5,
     graceful_shutdown_timeout_s=5,
@@ -62,6 +64,8 @@ class SignalsDeployment:
         keeper: DeploymentHandle[Any],
         pages: DeploymentHandle[Any],
     ) -> None:
+        from serve_apps.desk import open_desk  # noqa: PLC0415
+
         settings = parse(ServiceSettings, document, where="service")
 
         def status() -> dict[str, Any]:
@@ -76,8 +80,10 @@ class SignalsDeployment:
         self._desk = open_desk(settings, replica=replica, clock=utc_now, keeper=status, page=page)
         self._desk.start()
 
-    def __serve_build_asgi_app__(self) -> ASGIApp:
+    def __serve_build_asgi_app__(self) -> "ASGIApp":
         """Return the guarded application, as Serve asks for it."""
+        from serve_apps.api import guarded  # noqa: PLC0415
+
         return guarded(self._desk)
 
     def check_health(self) -> None:
@@ -111,15 +117,22 @@ class ModelsDeployment:
     """
 
     def __init__(self, document: dict[str, Any]) -> None:
+        from pmx_ray.forecasters.registry import load_families  # noqa: PLC0415
+        from pmx_ray.governance.opening import open_registry  # noqa: PLC0415
+
         settings = parse(ServiceSettings, document, where="service")
         load_families(settings.plugins)
         self._registry = open_registry(settings.home(), make_key=False)
 
-    def forecast(self, model: str, panel: Panel) -> NowForecasts | ModelFailure:
+    def forecast(self, model: str, panel: "Panel") -> "Said":
         """Return the forecasts of a model at the last session of ``panel``, or why there are none.
 
         A defect is not answered for here: it is raised, and the keeper says so.
         """
+        from pmx_ray.errors import PmxError  # noqa: PLC0415
+        from pmx_ray.governance.serving import forecast_now  # noqa: PLC0415
+        from serve_apps.keeper import ModelFailure  # noqa: PLC0415
+
         try:
             return forecast_now(panel, self._registry.load(model))
         except PmxError as error:
@@ -144,6 +157,10 @@ class PagesDeployment:
     """
 
     def __init__(self, document: dict[str, Any]) -> None:
+        from pmx_ray.ledger import open_ledger  # noqa: PLC0415
+        from pmx_ray.place import ledger_url  # noqa: PLC0415
+        from serve_apps.gallery import Gallery  # noqa: PLC0415
+
         settings = parse(ServiceSettings, document, where="service")
         home = settings.home()
         ledger = open_ledger(ledger_url(home))
@@ -175,13 +192,17 @@ class KeeperDeployment:
     """
 
     def __init__(self, document: dict[str, Any], models: DeploymentHandle[Any]) -> None:
+        from pmx_ray.ledger import open_ledger  # noqa: PLC0415
+        from pmx_ray.place import ledger_url  # noqa: PLC0415
+        from serve_apps.keeper import Keeper, ModelFailure  # noqa: PLC0415
+
         settings = parse(ServiceSettings, document, where="service")
         home = settings.home()
 
-        def forecast(panel: Panel, ids: tuple[str, ...]) -> dict[str, NowForecasts | ModelFailure]:
+        def forecast(panel: "Panel", ids: tuple[str, ...]) -> "dict[str, Said]":
             shared = ray.put(panel)
             asked = {model: models.forecast.remote(model, shared) for model in ids}
-            found: dict[str, NowForecasts | ModelFailure] = {}
+            found: dict[str, Said] = {}
             for model, response in asked.items():
                 try:
                     found[model] = response.result(timeout_s=FORECAST_S)

@@ -12,7 +12,6 @@ from pmx_ray.ledger.flag_arrivals import FlagArrival, FlagArrivals
 from pmx_ray.ledger.request_log import RequestLog, RequestRecord
 from pmx_ray.place import ledger_url
 from pmx_ray.signals.flag_source import FlagView
-from serve_apps.gallery import Gallery
 from serve_apps.numbers import Numbers
 from serve_apps.outbox import Outbox
 from serve_apps.settings import ServiceSettings
@@ -152,5 +151,11 @@ def open_desk(
         arrivals=arrivals,
         numbers=Numbers(replica),
         keeper=keeper,
-        page=page or Gallery(settings, home=home, ledger=ledger, clock=clock).page,
+        page=page or _own_pages(settings, home, ledger, clock),
     )
+
+
+def _own_pages(settings: ServiceSettings, home: Path, ledger: Ledger, clock: Clock) -> PageSource:
+    from serve_apps.gallery import Gallery  # noqa: PLC0415 - seconds to import
+
+    return Gallery(settings, home=home, ledger=ledger, clock=clock).page

@@ -17,7 +17,7 @@ from pmx_ray.clock import Clock
 from pmx_ray.data.calendar import close_time
 from pmx_ray.data.panel import Panel
 from pmx_ray.data.sources import load_panel
-from pmx_ray.errors import PmxError, RegistryError
+from pmx_ray.errors import LedgerError, PmxError, RegistryError
 from pmx_ray.governance.opening import open_registry
 from pmx_ray.governance.policy import GovernancePolicy, load_policy
 from pmx_ray.governance.registry import LoadedModel
@@ -38,7 +38,7 @@ from pmx_ray.signals.quality import SignalQuality
 from pmx_ray.signals.track import TrackRecord
 from pmx_ray.signals.tracker import SignalTracker
 from pmx_ray.signals.types import ModelRef, SignalBook, Source
-from serve_apps.board import without_withdrawn
+from serve_apps.board import read_book, without_withdrawn
 from serve_apps.bookmaking import (
     Speaker,
     make_book,
@@ -233,7 +233,10 @@ class Keeper:
         if self._known.book is None:
             newest = Bookshelf(self._ledger).latest()
             if newest is not None:
-                self._known.book = SignalBook.model_validate_json(newest.document)
+                try:
+                    self._known.book = read_book(newest)
+                except LedgerError as error:  # of another release: a new one takes its place
+                    _log.warning("newest book cannot be read", error=str(error))
         return self._known.book
 
     def _newest_panel(self) -> Panel:

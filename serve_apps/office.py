@@ -3,7 +3,6 @@
 from typing import Any
 
 from pmx_ray.errors import DataError, PmxError, SettingsError
-from pmx_ray.governance.admission import promote_sweep, read_application
 from pmx_ray.governance.opening import open_registry
 from pmx_ray.governance.policy import GovernancePolicy, load_policy
 from pmx_ray.governance.promotion import revert as revert_champion
@@ -143,6 +142,11 @@ def promote(desk: Desk, asked: PromotionRequest, *, actor: str, key: str) -> dic
     StaleVersionError, TakenKeyError, RegistryError, LedgerError
         As in ``promotion.promote``.
     """
+    from pmx_ray.governance.admission import (  # noqa: PLC0415 - seconds to import
+        promote_sweep,
+        read_application,
+    )
+
     folder = desk.home / asked.sweep
     if folder.resolve().parent != desk.home.resolve() or not folder.is_dir():
         raise DataError(f"sweep {asked.sweep} is not in the service's folder")

@@ -9,7 +9,6 @@ from urllib.parse import parse_qs
 from fastapi import FastAPI, Path, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from serve_apps.api_page import api_page
 from serve_apps.desk import Desk
 from serve_apps.gate import COOKIE
 from serve_apps.problems import problem
@@ -35,6 +34,8 @@ def mount(api: FastAPI, desk: Desk) -> None:
 
     @api.get("/docs", include_in_schema=False)
     def docs() -> Response:
+        from serve_apps.api_page import api_page  # noqa: PLC0415 - seconds to import
+
         return HTMLResponse(api_page(api.openapi()))
 
     @api.get("/login", include_in_schema=False)
