@@ -234,7 +234,7 @@ class Keeper:
             newest = Bookshelf(self._ledger).latest()
             if newest is not None:
                 try:
-                    self._known.book = read_book(newest)
+                    self._known.book = read_book(newest.document, book_id=newest.book_id)
                 except LedgerError as error:  # of another release: a new one takes its place
                     _log.warning("newest book cannot be read", error=str(error))
         return self._known.book

@@ -7,8 +7,8 @@ import typer
 
 from pmx_ray.cli import options
 from pmx_ray.cli.options import Json, Out
-from pmx_ray.cli.place import default_root, ledger_url
 from pmx_ray.clock import utc_now
+from pmx_ray.place import default_root, ledger_url
 
 
 def mount(app: typer.Typer) -> None:

@@ -7,8 +7,8 @@ import typer
 
 from pmx_ray.cli import options
 from pmx_ray.cli.options import Assignments, Json, Out
-from pmx_ray.cli.place import default_root
 from pmx_ray.clock import utc_now
+from pmx_ray.place import default_root
 
 FeatureSettingsPath = Annotated[
     Path, typer.Argument(help="YAML file with a panel and a list of features.")

@@ -11,10 +11,10 @@ from rich.table import Table
 from pmx_ray.cli import options
 from pmx_ray.cli.audit_log import audit
 from pmx_ray.cli.options import EXIT_OTHER, Json, Out
-from pmx_ray.cli.place import ledger_url
 from pmx_ray.cli.service import acting, root_of, shown_time, voice_of
 from pmx_ray.clock import utc_now
 from pmx_ray.errors import SettingsError
+from pmx_ray.place import ledger_url
 
 if TYPE_CHECKING:
     from pmx_ray.cli.steps import Voice

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pmx_ray.cli.options import Json, Out
-from pmx_ray.cli.place import ledger_url
 from pmx_ray.cli.service import root_of, voice_of
+from pmx_ray.place import ledger_url
 
 if TYPE_CHECKING:
     from pmx_ray.cli.steps import Voice

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from pmx_ray.cli.place import default_root
 from pmx_ray.clock import utc_now
 from pmx_ray.errors import SettingsError
+from pmx_ray.place import default_root
 
 if TYPE_CHECKING:
     from pmx_ray.backtest.sweep import Sweep

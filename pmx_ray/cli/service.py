@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pmx_ray.cli import options
-from pmx_ray.cli.place import default_root
 from pmx_ray.errors import SettingsError
+from pmx_ray.place import default_root
 
 if TYPE_CHECKING:
     from pmx_ray.cli.steps import Voice

@@ -12,9 +12,9 @@ from rich.table import Table
 
 from pmx_ray.cli import options
 from pmx_ray.cli.options import Address, Json
-from pmx_ray.cli.place import default_root, ledger_url
 from pmx_ray.clock import utc_now
 from pmx_ray.errors import SettingsError
+from pmx_ray.place import default_root, ledger_url
 from pmx_ray.remote.token import use_token
 
 if TYPE_CHECKING:

@@ -21,7 +21,6 @@ from pmx_ray.backtest.outcome import baseline_id, compare_sweep, evaluate_sweep,
 from pmx_ray.backtest.record import run_record
 from pmx_ray.backtest.settings import ExecutionSettings
 from pmx_ray.backtest.sweep import Sweep
-from pmx_ray.cli.place import ledger_url
 from pmx_ray.cli.progress import Progress
 from pmx_ray.clock import Clock, utc_now
 from pmx_ray.errors import SettingsError
@@ -32,6 +31,7 @@ from pmx_ray.governance.trials import trials_of
 from pmx_ray.lake import BlockStore, Receipt, open_store, read_block
 from pmx_ray.ledger import open_ledger
 from pmx_ray.ledger.trials import Trials
+from pmx_ray.place import ledger_url
 from pmx_ray.remote.token import use_token
 from pmx_ray.report.page import write_page
 from pmx_ray.report.terminal import print_leaderboard

@@ -9,8 +9,8 @@ import typer
 
 from pmx_ray.cli import options
 from pmx_ray.cli.options import EXIT_FAILED_CELLS, Address, Assignments, Json, Out
-from pmx_ray.cli.place import default_root, ledger_url
 from pmx_ray.clock import utc_now
+from pmx_ray.place import default_root, ledger_url
 
 if TYPE_CHECKING:
     from pmx_ray.backtest.sweep import Sweep

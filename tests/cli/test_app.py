@@ -214,7 +214,7 @@ def test_forecasters_when_listed_then_each_with_its_parameters(pmx: Pmx) -> None
 def test_root_when_in_a_ray_working_dir_then_outside_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pmx_ray.cli.place import default_root  # noqa: PLC0415
+    from pmx_ray.place import default_root  # noqa: PLC0415
 
     copied = tmp_path / "working_dir_files" / "_ray_pkg_1"
     copied.mkdir(parents=True)
