@@ -33,7 +33,7 @@ CONNECTIONS = 16
 ALLOWED = {"requests_per_s": 30.0, "burst": 60}
 """Of one caller at one replica; the eight callers of the other parts stay below it."""
 
-GREED = 0.8
+GREED = 0.6
 """Rate of the greedy caller, as a share of the no-op's throughput."""
 
 CROWD = 600
