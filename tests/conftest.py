@@ -1,5 +1,9 @@
 """Fixtures that several packages need: small panels with known properties."""
 
+import os
+
+os.environ.pop("COLUMNS", None)  # workers are given 80; tables are tested at their own width
+
 import numpy as np
 import pytest
 

@@ -504,7 +504,7 @@ def test_requests_when_asked_over_http_then_each_is_counted_and_explained(chain)
 
 def toggles():
     """Return twenty changes, of one flag or two."""
-    rng = np.random.default_rng(5)
+    rng = np.random.default_rng(7)
     names = ("kill_switch", "llm_only", "merge_llm", "shadow_challenger")
     for n in range(20):
         change = {names[n % 4]: bool(rng.integers(2))}
@@ -514,7 +514,7 @@ def toggles():
 def test_flags_when_toggled_twenty_times_then_each_is_in_effect_at_the_next_look(
     chain,
 ):  # proves M6, G6
-    values, killed = FlagValues(), 0
+    values, seen = FlagValues(), []
     for n, change in enumerate(toggles(), start=1):
         values = values.changed(change)
         assert chain.flags(**change) == n
@@ -526,8 +526,8 @@ def test_flags_when_toggled_twenty_times_then_each_is_in_effect_at_the_next_look
             assert (found.route == "killed") == values.kill_switch
             assert not (values.kill_switch and trades(found))
             assert names_its_maker(found, chain.book)
-        killed += values.kill_switch
-    assert 5 <= killed <= 15
+        seen.append((values.kill_switch, values.llm_only))
+    assert set(seen) == set(product((False, True), repeat=2))
     history = FlagLog(chain.ledger).history(99)
     assert [record.version for record in history] == list(range(20, 0, -1))
 
@@ -615,12 +615,12 @@ def test_prices_when_a_ticker_has_none_today_then_no_answer_about_it_alone(chain
 @pytest.mark.parametrize("label", LABELS)
 def test_history_when_too_short_then_rows_that_say_so(stage, label):  # proves G6
     close = stage.panel.close.copy()
-    close[2, :-3] = np.nan  # C was listed three sessions ago
+    close[2, :280] = np.nan  # C was listed a session before the last cutoff but one
     panel = replace(stage.panel, close=close)
     todo = [b for b in blocks_of(stage, panel) if b.spec.label == label and "C" in b.tickers]
     rows = [row for block in todo for row in run_block(panel, stage.sweep.plan, block).to_pylist()]
     late = [row for row in rows if row["ticker"] == "C"]
-    assert {row["status"] for row in late} <= {"too_short", "no_price"}
+    assert {row["status"] for row in late} == {"too_short", "no_price"}
     assert all(row["reason"] and row["mean"] is None for row in late)
     others = [row for row in rows if row["ticker"] != "C"]
     if label == SAMOSSA:  # fits all tickers jointly, so that the others' numbers move

@@ -181,9 +181,12 @@ class YahooSource:
             raise FetchFailed(FailureKind.REFUSED, f"{ticker}: {error!s:.200}") from None
         except (yfinance.exceptions.YFException, OSError, LookupError, TypeError, ValueError) as e:
             yfinance.data.YfData.cache_get.cache_clear()  # or it would repeat the bad answer
-            raise FetchFailed(
-                FailureKind.UNAVAILABLE, f"{ticker}: {type(e).__name__}: {e!s:.200}"
-            ) from None
+            # Whether an unknown ticker gets this far depends on what yfinance has looked up before.
+            status = getattr(getattr(e, "response", None), "status_code", None)
+            kind = (
+                FailureKind.REFUSED if status == httpx.codes.NOT_FOUND else FailureKind.UNAVAILABLE
+            )
+            raise FetchFailed(kind, f"{ticker}: {type(e).__name__}: {e!s:.200}") from None
         bars = pd.DataFrame(
             {name: table[name.title()].to_numpy(np.float64) for name in BAR_COLUMNS[1:]}
         )
