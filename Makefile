@@ -12,6 +12,8 @@ SWEEP ?= configs/sweep/demo.yaml
 .DEFAULT_GOAL := help
 SERVE ?= configs/serve.yaml
 SERVICE := runs/service
+# A file of tests stays with one worker: what it starts, it starts once.
+WORKERS ?= -n 2 --dist loadfile
 
 .PHONY: help sweep serve serve-llm test test-fast check format lock clean
 
@@ -57,10 +59,10 @@ serve-llm: $(VENV)/.llm ## serve a small language model over Ollama's protocol
 	$(BIN)/pmx llm serve
 
 test: $(VENV)/.dev $(VENV)/.llm ## run every test, drills included
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(WORKERS)
 
 test-fast: $(VENV)/.dev $(VENV)/.llm ## run the tests that kill no process
-	$(BIN)/python -m pytest -m "not drill"
+	$(BIN)/python -m pytest $(WORKERS) -m "not drill"
 
 check: $(VENV)/.dev ## lint, types, layers, locks
 	$(BIN)/ruff check .

@@ -620,7 +620,9 @@ def test_history_when_too_short_then_rows_that_say_so(stage, label):  # proves G
     todo = [b for b in blocks_of(stage, panel) if b.spec.label == label and "C" in b.tickers]
     rows = [row for block in todo for row in run_block(panel, stage.sweep.plan, block).to_pylist()]
     late = [row for row in rows if row["ticker"] == "C"]
-    assert {row["status"] for row in late} == {"too_short", "no_price"}
+    statuses = {row["status"] for row in late}
+    assert "too_short" in statuses
+    assert statuses <= {"too_short", "no_price"}
     assert all(row["reason"] and row["mean"] is None for row in late)
     others = [row for row in rows if row["ticker"] != "C"]
     if label == SAMOSSA:  # fits all tickers jointly, so that the others' numbers move
