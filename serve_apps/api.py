@@ -19,15 +19,12 @@ from serve_apps.desk import Desk
 from serve_apps.explanation import UnknownSignalError, explain
 from serve_apps.gate import FAULT, Caller, Gate
 from serve_apps.numbers import CONTENT_TYPE
-from serve_apps.problems import problem, status_of
+from serve_apps.problems import RETRY_S, problem, status_of
 from serve_apps.strict_json import StrictRoute
 from serve_apps.tokens import Scope
 
 OPEN = frozenset({"/livez", "/readyz", "/version", "/openapi.json", "/docs", "/login", "/"})
 """Paths that need no token."""
-
-RETRY_S = 2.0
-"""When to come again where nothing can be served yet, seconds."""
 
 TickerPath = Annotated[str, Path(pattern=TICKER_PATTERN, description="A ticker that is served.")]
 _KEY = Header(
@@ -153,7 +150,7 @@ def _add_probes(api: FastAPI, desk: Desk) -> None:
                 "flags_version": view.version,
                 "flags_status": view.status.value,
                 "stale": bool(board.stale_reason),
-                "trouble": desk.watch.trouble,
+                "trouble": bool(desk.watch.trouble),
             }
         )
 

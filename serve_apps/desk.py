@@ -46,6 +46,8 @@ class Desk:
         Records.
     keyring : Keyring
         Who may ask.
+    seen : Ledger
+        The same records, over connections of the watch's own.
     watch : Watch
         The board.
     trail : Outbox of RequestRecord
@@ -66,6 +68,7 @@ class Desk:
     clock: Clock
     ledger: Ledger
     keyring: Keyring
+    seen: Ledger
     watch: Watch
     trail: Outbox[RequestRecord]
     arrivals: Outbox[FlagArrival]
@@ -85,6 +88,7 @@ class Desk:
         self.trail.stop()
         self.arrivals.stop()
         self.ledger.close()
+        self.seen.close()
 
     def note(self, record: RequestRecord) -> None:
         """Count an answer and take its line."""
@@ -96,8 +100,9 @@ class Desk:
         if not self.watch.alive:
             return "the watch of the ledger has ended; the replica will be replaced"
         if self.watch.board is None:
-            waiting = "there is no book of signals yet; the keeper makes one when a champion serves"
-            return self.watch.trouble or waiting
+            if self.watch.trouble:  # its text names the database, and strangers read this
+                return "the ledger cannot be read; GET /v1/status says more"
+            return "there is no book of signals yet; the keeper makes one when a champion serves"
         return ""
 
 
@@ -121,6 +126,7 @@ def open_desk(
     home = settings.home()
     keyring = load_keyring(tokens_path(home))
     ledger = open_ledger(ledger_url(home), busy_s=BUSY_S)
+    seen = Ledger(ledger_url(home), busy_s=BUSY_S)  # changes that wait must not hold up the watch
     arrivals: Outbox[FlagArrival] = Outbox("flag arrivals", FlagArrivals(ledger).record)
 
     def arrived(view: FlagView, at: datetime) -> None:
@@ -139,8 +145,9 @@ def open_desk(
         clock=clock,
         ledger=ledger,
         keyring=keyring,
+        seen=seen,
         watch=Watch(
-            ledger,
+            seen,
             clock=clock,
             every_s=settings.pulse_every_s,
             safe_after_s=settings.safe_after_s,

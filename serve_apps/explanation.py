@@ -52,6 +52,7 @@ def explain(ledger: Ledger, signal_id: str, *, settings: ServiceSettings) -> dic
             flags_version=flags.version,
             flags_status=asked.flags_status,
             stale_reason=stale_sentence(book, max_age=max_age) if asked.stale else "",
+            book_id=asked.book,
         )
     except NothingToServeError as error:
         raise UnknownSignalError(f"no such answer was given: {error}") from None

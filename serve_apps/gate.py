@@ -125,19 +125,28 @@ class Gate:
         try:
             await self._admitted(scope, receive, answer, caller)
         finally:
-            self._note(
-                RequestRecord(
-                    id=uuid.uuid4().hex,
-                    at=self._clock(),
-                    token=caller.name,
-                    method=scope["method"][:16],
-                    path=scope["path"][:128],
-                    status=answer.status,
-                    latency_s=time.perf_counter() - began,
-                    signal_id=scope.get("pmx.signal_id", ""),
-                    replica=self._replica,
-                )
-            )
+            if self._leaves_a_line(scope, answer, caller):
+                self._note(self._line(scope, answer, caller, time.perf_counter() - began))
+
+    def _leaves_a_line(self, scope: Scope, answer: "_Answer", caller: Caller) -> bool:
+        """Return whether an answer is noted: probes and refused strangers do not fill the trail."""
+        flood = caller.scope is None and answer.status == 429
+        return scope["path"] not in PROBES and not flood
+
+    def _line(
+        self, scope: Scope, answer: "_Answer", caller: Caller, latency_s: float
+    ) -> RequestRecord:
+        return RequestRecord(
+            id=uuid.uuid4().hex,
+            at=self._clock(),
+            token=caller.name,
+            method=scope["method"][:16],
+            path=scope["path"][:128],
+            status=answer.status,
+            latency_s=latency_s,
+            signal_id=scope.get("pmx.signal_id", ""),
+            replica=self._replica,
+        )
 
     async def _admitted(
         self, scope: Scope, receive: Receive, answer: "_Answer", caller: Caller

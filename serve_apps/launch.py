@@ -8,6 +8,7 @@ import errno
 import logging
 import os
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -29,6 +30,9 @@ READY_S = 600.0
 """Seconds until the service must answer; the first start compiles kernels."""
 
 N_CPUS = 2
+
+NAME = "signals"
+"""Of the Serve application."""
 
 
 class Launch:
@@ -71,7 +75,14 @@ class Launch:
         return f"http://{self._http['host']}:{self._http['port']}"
 
     @contextmanager
-    def running(self, address: str | None, *, say: Say, dashboard: bool = False) -> Iterator[str]:
+    def running(
+        self,
+        address: str | None,
+        *,
+        say: Say,
+        dashboard: bool = False,
+        stopped: threading.Event | None = None,
+    ) -> Iterator[str]:
         """Hold the running service; give its address once it answers.
 
         Parameters
@@ -82,31 +93,45 @@ class Launch:
             Takes lines for people.
         dashboard : bool
             Whether a cluster of its own has Ray's dashboard.
+        stopped : Event, optional
+            Ends the wait for the service to come up.
 
         Raises
         ------
         ClusterError
-            If the cluster cannot be used, or the service does not come up.
+            If the cluster cannot be used, Serve runs on it already with another address, or the
+            service does not come up.
         """
+        stopped = stopped or threading.Event()
+        own = address in (None, "local")
         say(f"serve: starting on {self.url}")
         logging.getLogger("ray.serve").setLevel(logging.WARNING)
         os.environ.setdefault("RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S", "1")
         os.environ.setdefault("RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S", "2")
         with connected(address, n_workers=N_CPUS, dashboard=dashboard):
+            if not own and serve.status().proxies:
+                raise ClusterError(
+                    f"Serve runs on {address} already, and its address cannot be changed; deploy "
+                    "beside it with: serve deploy"
+                )
             serve.start(proxy_location="HeadOnly", http_options=dict(self._http))
             try:
                 self._deploy()
-                _wait_ready(self.url, say)
-                say(f"serve: ready; pages at {self.url}/, API at {self.url}/docs")
+                _wait_ready(self.url, say, stopped)
+                if not stopped.is_set():
+                    say(f"serve: ready; pages at {self.url}/, API at {self.url}/docs")
                 yield self.url
             finally:
-                serve.shutdown()  # type: ignore[no-untyped-call]
+                if own:
+                    serve.shutdown()  # type: ignore[no-untyped-call]
+                else:
+                    serve.delete(NAME)
 
     def _deploy(self) -> None:
         try:
             serve.run(
                 build_with(self._settings, self._options),
-                name="signals",
+                name=NAME,
                 route_prefix="/",
                 blocking=False,
             )
@@ -117,10 +142,12 @@ class Launch:
             ) from None
 
 
-def _wait_ready(url: str, say: Say) -> None:
+def _wait_ready(url: str, say: Say, stopped: threading.Event) -> None:
     until = time.monotonic() + READY_S
     said, said_at = "", 0.0
     while time.monotonic() < until:
+        if stopped.is_set():
+            return
         try:
             answer = httpx.get(f"{url}/readyz", timeout=5.0)
         except httpx.HTTPError as error:
@@ -132,7 +159,7 @@ def _wait_ready(url: str, say: Say) -> None:
         if why != said or time.monotonic() - said_at > 10.0:
             say(f"serve: {why}")
             said, said_at = why, time.monotonic()
-        time.sleep(0.5)
+        stopped.wait(0.5)
     raise ClusterError(f"the service did not come up within {READY_S:.0f} s: {said}")
 
 

@@ -117,6 +117,9 @@ def _check_application(application: Mapping[str, Any], where: str) -> None:
             raise SettingsError(
                 f"{where}: deployment '{name}' is unknown{suggestion(name, DEPLOYMENTS)}"
             )
+    keeper = named.get("Keeper", {})
+    if keeper.get("num_replicas", 1) != 1 or keeper.get("autoscaling_config"):
+        raise SettingsError(f"{where}: Keeper has one replica, so that books follow each other")
     endpoint = named.get("Signals", {})
     if endpoint.get("max_queued_requests", 0) < 0:
         raise SettingsError(f"{where}: Signals.max_queued_requests is unbounded; write e.g. 256")

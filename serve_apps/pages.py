@@ -6,12 +6,15 @@ import html
 from typing import Annotated
 from urllib.parse import parse_qs
 
+import structlog
 from fastapi import FastAPI, Path, Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from serve_apps.desk import Desk
 from serve_apps.gate import COOKIE
-from serve_apps.problems import problem
+from serve_apps.problems import RETRY_S, problem
+
+_log = structlog.get_logger()
 
 COOKIE_S = 12 * 3600
 
@@ -27,7 +30,11 @@ def mount(api: FastAPI, desk: Desk) -> None:
     def dashboard(
         name: Annotated[str, Path(pattern=r"^[a-z]{1,32}\.html$")],
     ) -> Response:
-        page = desk.page(name)
+        try:
+            page = desk.page(name)
+        except Exception as error:  # noqa: BLE001 - whatever Ray raises, it is not the caller's
+            _log.error("page failed", page=name, error=repr(error))
+            return problem(503, "the pages do not answer; come again", retry_after_s=RETRY_S)
         if page is None:
             return problem(404, f"there is no page {name}")
         return HTMLResponse(page, headers=PRIVATE)

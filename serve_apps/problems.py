@@ -15,6 +15,9 @@ from pmx_ray.errors import (
     TakenKeyError,
 )
 
+RETRY_S = 2.0
+"""When to come again where nothing can be served yet, seconds."""
+
 TITLES: Mapping[int, str] = {
     400: "Bad request",
     401: "No valid token",

@@ -63,7 +63,7 @@ def serve(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
     launch = Launch(document, port=port, where=str(settings))
-    with launch.running(where, say=options.console().print, dashboard=dashboard):
+    with launch.running(where, say=options.console().print, dashboard=dashboard, stopped=stopped):
         stopped.wait()
     options.console().print("serve: stopped; champion, flags and books are kept")
 
