@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, bindparam, func, select, updat
 from pmx_ray.errors import LedgerError
 from pmx_ray.ledger.engines import explained, for_writing
 from pmx_ray.ledger.ledger import Ledger
-from pmx_ray.ledger.tables import SignalRow, insert_new
+from pmx_ray.ledger.tables import BookRow, SignalRow, insert_new
 from pmx_ray.ledger.wording import one_line
 from pmx_ray.taxonomy import Action, RiskLevel
 
@@ -173,8 +173,7 @@ class SignalLog:
             return 0
         with explained(self._engine, "written"), for_writing(self._engine).begin() as connection:
             n_new = _insert(connection, rows)
-            for result in judged:
-                _judge(connection, result)
+            _judge(connection, judged)
         return n_new
 
     def counts(self) -> SignalCounts:
@@ -213,8 +212,12 @@ class SignalLog:
         """
         return self._where(SignalRow.book_id.in_(sorted(book_ids)))
 
-    def since(self, cutoff: date, source: str | None = None) -> tuple[SignalRecord, ...]:
+    def since(
+        self, cutoff: date, source: str | None = None, *, model_id: str | None = None
+    ) -> tuple[SignalRecord, ...]:
         """Return the signals from ``cutoff`` on, by cutoff, ticker, source and book.
+
+        Books stand in the order they were shelved in, those that never were before all others.
 
         Parameters
         ----------
@@ -222,22 +225,41 @@ class SignalLog:
             The first cutoff wanted.
         source : str, optional
             Only signals of this place.
+        model_id : str, optional
+            Only signals of this model.
 
         Raises
         ------
         LedgerError
             If the database cannot be read.
         """
-        wanted = [] if source is None else [SignalRow.source == source]
-        return self._where(SignalRow.cutoff >= cutoff, *wanted)
+        wanted = [SignalRow.cutoff >= cutoff]
+        if source is not None:
+            wanted.append(SignalRow.source == source)
+        if model_id is not None:
+            wanted.append(SignalRow.model_id == model_id)
+        return self._where(*wanted)
 
     def _where(self, *wanted: ColumnElement[bool]) -> tuple[SignalRecord, ...]:
         columns = [SignalRow.__table__.c[field.name] for field in fields(SignalRecord)]
+        query = select(*columns, func.coalesce(BookRow.seq, 0).label("seq"))
+        query = query.outerjoin(BookRow, BookRow.book_id == SignalRow.book_id).where(*wanted)
         with explained(self._engine, "read"), self._engine.connect() as connection:
-            rows = connection.execute(select(*columns).where(*wanted)).mappings()
-            found = [SignalRecord(**row) for row in rows]
+            rows = [dict(row) for row in connection.execute(query).mappings()]
         # Sorted here: the servers' orders of text differ from each other and from Python's.
-        return tuple(sorted(found, key=lambda r: (r.cutoff, r.ticker, r.source, r.book_id)))
+        rows.sort(key=lambda r: (r["cutoff"], r["ticker"], r["source"], r.pop("seq"), r["book_id"]))
+        return tuple(SignalRecord(**row) for row in rows)
+
+
+def latest_of_each(records: Iterable[SignalRecord]) -> tuple[SignalRecord, ...]:
+    """Return the last signal of each source, ticker and cutoff: a book may be made again.
+
+    Parameters
+    ----------
+    records : iterable of SignalRecord
+        Ordered as ``SignalLog.since`` returns them.
+    """
+    return tuple({(one.source, one.ticker, one.cutoff): one for one in records}.values())
 
 
 def tally(groups: Iterable[SignalGroup]) -> SignalCounts:
@@ -273,19 +295,36 @@ def _insert(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> int:
     return len(connection.execute(new, rows).all())
 
 
-def _judge(connection: Connection, result: SignalResult) -> None:
-    book_id, ticker, source, valid, layers = result
-    here = (
-        (SignalRow.book_id == bindparam("b"))
-        & (SignalRow.ticker == bindparam("t"))
-        & (SignalRow.source == bindparam("s"))
-    )
-    done = connection.execute(
-        update(SignalRow).where(here).values(valid=valid, layers=dict(layers)),
-        {"b": book_id, "t": ticker, "s": source},
-    )
-    if done.rowcount != 1:
-        raise LedgerError(
-            f"signal {book_id[:12]}/{ticker}/{source} is not in the ledger, so what the validator "
-            "found about it has no place; record the signal first"
+def _judge(connection: Connection, results: Sequence[SignalResult]) -> None:
+    """Write results; each must be of a signal that is there."""
+    if not results:
+        return
+    keys = (SignalRow.book_id, SignalRow.ticker, SignalRow.source)
+    books = sorted({book_id for book_id, *_ in results})
+    there = {
+        (book_id, ticker, source)
+        for book_id, ticker, source in connection.execute(
+            select(*keys).where(SignalRow.book_id.in_(books))
         )
+    }
+    for book_id, ticker, source, *_ in results:
+        if (book_id, ticker, source) not in there:
+            raise LedgerError(
+                f"signal {book_id[:12]}/{ticker}/{source} is not in the ledger, so what the "
+                "validator found about it has no place; record the signal first"
+            )
+    here = [column == bindparam(f"of_{column.key}") for column in keys]
+    found = {
+        name: bindparam(f"new_{name}", type_=SignalRow.__table__.c[name].type)
+        for name in ("valid", "layers")
+    }
+    connection.execute(
+        update(SignalRow.__table__).where(*here).values(found),
+        [
+            {
+                "of_book_id": book_id, "of_ticker": ticker, "of_source": source,
+                "new_valid": valid, "new_layers": dict(layers),
+            }
+            for book_id, ticker, source, valid, layers in results
+        ],
+    )  # fmt: skip

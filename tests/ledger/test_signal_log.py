@@ -2,15 +2,16 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 
 from pmx_ray.errors import LedgerError
 from pmx_ray.ledger import open_ledger
-from pmx_ray.ledger.signal_log import SignalCounts, SignalLog, SignalRecord
+from pmx_ray.ledger.books import Bookshelf
+from pmx_ray.ledger.signal_log import SignalCounts, SignalLog, SignalRecord, latest_of_each
 from pmx_ray.taxonomy import Action, RiskLevel
 
 DAY = date(2026, 2, 27)
@@ -48,6 +49,45 @@ def test_record_when_new_then_read_back_as_it_was(url: str) -> None:
         assert SignalLog(ledger).since(date(2026, 2, 28)) == ()
         assert SignalLog(ledger).of_books([ONE.book_id, "c"]) == (ONE, other)
         assert SignalLog(ledger).of_books(["c"]) == ()
+
+
+def test_since_when_a_model_is_named_then_its_signals_alone(url: str) -> None:
+    other = replace(ONE, ticker="MSFT", model_id="m2")
+    with open_ledger(url) as ledger:
+        SignalLog(ledger).record([ONE, other, replace(other, source="llm")])
+        assert SignalLog(ledger).since(DAY, "champion", model_id="m2") == (other,)
+
+
+def test_since_when_a_bar_has_several_books_then_in_the_order_of_the_shelf(url: str) -> None:
+    # By their ids the first book would come last; the one that was never shelved counts least.
+    first, last, lost = (replace(ONE, book_id=digit * 64) for digit in "b1f")
+    with open_ledger(url) as ledger:
+        for record in (first, last):
+            Bookshelf(ledger).put(
+                record.book_id, cutoff=DAY, computed_at=datetime(2026, 3, 1, tzinfo=UTC),
+                document="{}",
+            )  # fmt: skip
+        SignalLog(ledger).record([last, lost, first])
+        assert SignalLog(ledger).since(DAY) == (lost, first, last)
+        assert latest_of_each(SignalLog(ledger).since(DAY)) == (last,)
+
+
+def test_record_results_when_many_then_written_in_one_statement(url: str) -> None:
+    records = [replace(ONE, ticker=f"T{n}") for n in range(30)]
+    with open_ledger(url) as ledger:
+        log = SignalLog(ledger)
+        log.record(records)
+        updates = []
+        event.listen(
+            ledger.engine,
+            "before_cursor_execute",
+            lambda *told: updates.append(told[-1]) if "UPDATE signals" in told[2] else None,
+        )
+        log.record_results([judged(record, n % 2 == 0) for n, record in enumerate(records)])
+        assert updates == [True]
+        assert [r.valid for r in sorted(log.since(DAY), key=lambda r: int(r.ticker[1:]))] == [
+            n % 2 == 0 for n in range(30)
+        ]
 
 
 def test_record_when_a_model_wrote_garbage_then_kept_as_one_line(url: str) -> None:
