@@ -1,5 +1,6 @@
 """A circuit breaker as values: after some failures in a row, nobody asks for a while."""
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -70,6 +71,31 @@ def admit(breaker: Breaker, settings: BreakerSettings, *, now_s: float) -> tuple
     if now_s - breaker.since_s < settings.cool_down_s:
         return breaker, False
     return Breaker(Phase.HALF_OPEN, breaker.n_failures, now_s), True
+
+
+def unspent(breaker: Breaker, trial: Breaker) -> Breaker:
+    """Return the state after an answer that says nothing of whether questions are answered.
+
+    A server may list its models and answer no question. Such a call closes no circuit and forgets
+    no failure; if it was the one trying, the next call tries in its place.
+
+    Parameters
+    ----------
+    breaker : Breaker
+        As it stands.
+    trial : Breaker
+        As ``admit`` left it for this call.
+
+    Examples
+    --------
+    >>> settings = BreakerSettings(n_failures=1, cool_down_s=30.0)
+    >>> trial, _ = admit(failed(Breaker(), settings, now_s=0.0), settings, now_s=30.0)
+    >>> admit(unspent(trial, trial), settings, now_s=31.0)[1]
+    True
+    """
+    if trial.phase is Phase.HALF_OPEN and breaker == trial:
+        return Breaker(Phase.OPEN, breaker.n_failures, -math.inf)
+    return breaker
 
 
 def succeeded(breaker: Breaker) -> Breaker:

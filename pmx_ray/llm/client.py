@@ -13,7 +13,7 @@ from pmx_ray.clock import Clock, utc_now
 from pmx_ray.errors import LlmError, SettingsError
 from pmx_ray.llm.answer import ANSWER_SCHEMA
 from pmx_ray.llm.asking import Asking
-from pmx_ray.llm.breaker import Breaker, Phase, admit, failed, succeeded
+from pmx_ray.llm.breaker import Breaker, Phase, admit, failed, succeeded, unspent
 from pmx_ray.llm.deadline import DeadlineTransport
 from pmx_ray.llm.prompts import worded
 from pmx_ray.llm.question import Question
@@ -86,12 +86,15 @@ class LlmClient:
     def digest(self, model: str) -> str:
         """Return the digest of a model as the server lists it.
 
+        An open circuit refuses this call too, but no listing closes one: a server that lists its
+        models may still answer no question.
+
         Raises
         ------
         LlmError
             If the server has no such model, or does not answer.
         """
-        models = self._called(self._ollama.list).models
+        models = self._called(self._ollama.list, proves=False).models
         digests = {row.model: row.digest for row in models if row.model and row.digest}
         if model not in digests:
             known = ", ".join(sorted(digests)) or "none"
@@ -118,7 +121,8 @@ class LlmClient:
                 format=dict(ANSWER_SCHEMA),
                 options=asking.options(),
                 stream=False,
-            )
+            ),
+            proves=True,
         )
         return Exchange(
             key=asking.key(question),
@@ -140,8 +144,11 @@ class LlmClient:
         """Close the connections."""
         self._ollama.close()  # type: ignore[no-untyped-call]
 
-    def _called(self, call: Callable[[], T]) -> T:
-        """Return what a call gives, past the breaker and with retries."""
+    def _called(self, call: Callable[[], T], *, proves: bool) -> T:
+        """Return what a call gives, past the breaker and with retries.
+
+        ``proves`` says whether an answer shows that questions are answered.
+        """
         settings = self._settings
         for attempt in stamina.retry_context(
             on=_UnavailableError,
@@ -151,7 +158,7 @@ class LlmClient:
             wait_max=2.0,
         ):
             with attempt:
-                self._admitted()
+                trial = self._admitted()
                 try:
                     given = self._translated(call)
                 except (_UnavailableError, _SilentError) as error:
@@ -160,15 +167,18 @@ class LlmClient:
                         self._breaker = failed(self._breaker, settings.breaker, now_s=self._now_s())
                     raise
                 except LlmError:  # the server answered: it refuses this call, not every call
-                    with self._lock:
-                        self._breaker = succeeded(self._breaker)
+                    self._answered(trial, proves=proves)
                     raise
-                with self._lock:
-                    self._breaker = succeeded(self._breaker)
+                self._answered(trial, proves=proves)
                 return given
         raise AssertionError("a retry context ends with a value or an error")
 
-    def _admitted(self) -> None:
+    def _answered(self, trial: Breaker, *, proves: bool) -> None:
+        with self._lock:
+            breaker = self._breaker
+            self._breaker = succeeded(breaker) if proves else unspent(breaker, trial)
+
+    def _admitted(self) -> Breaker:
         with self._lock:
             self._breaker, may = admit(self._breaker, self._settings.breaker, now_s=self._now_s())
             breaker, last = self._breaker, self._last
@@ -178,6 +188,7 @@ class LlmClient:
                 f"{self._settings.host} failed {breaker.n_failures} times in a row; {waits} until "
                 f"{self._settings.breaker.cool_down_s:g} s have passed. The last time: {last}"
             )
+        return breaker
 
     def _translated(self, call: Callable[[], T]) -> T:
         host, limit_s = self._settings.host, self._settings.timeout_s

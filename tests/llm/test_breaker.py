@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pmx_ray.llm.breaker import Breaker, BreakerSettings, Phase, admit, failed, succeeded
+from pmx_ray.llm.breaker import Breaker, BreakerSettings, Phase, admit, failed, succeeded, unspent
 from pmx_ray.llm.cache import AnswerCache
 from pmx_ray.llm.recording import Exchange
 
@@ -47,13 +47,27 @@ def test_admit_when_half_open_then_one_call_at_a_time() -> None:
     assert (again.phase, again.since_s, again.n_failures) == (Phase.OPEN, 11.0, 4)
 
 
+def test_unspent_when_it_tried_then_the_next_call_tries_and_no_failure_is_forgotten() -> None:
+    trying, _ = admit(broken(), LIMITS, now_s=10.0)
+    given_back = unspent(trying, trying)
+    assert (given_back.phase, given_back.n_failures) == (Phase.OPEN, 3)
+    assert admit(given_back, LIMITS, now_s=10.1)[1] is True
+    once = failed(Breaker(), LIMITS, now_s=0.0)
+    assert unspent(once, once) == once
+    assert unspent(trying, Breaker()) == trying  # another call is trying
+
+
 def test_open_when_late_answers_arrive_then_stays_open_as_long() -> None:
     breaker = broken()
     assert succeeded(breaker).phase is Phase.OPEN
     assert failed(breaker, LIMITS, now_s=9.0).since_s == 0.0
 
 
-@given(st.lists(st.tuples(st.sampled_from(["ask", "good", "bad"]), st.floats(0, 15)), max_size=40))
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["ask", "good", "bad", "list"]), st.floats(0, 15)), max_size=40
+    )
+)
 @settings(max_examples=200, deadline=None)
 def test_breaker_when_anything_happens_then_never_shut_for_ever(
     events: list[tuple[str, float]],
@@ -65,6 +79,9 @@ def test_breaker_when_anything_happens_then_never_shut_for_ever(
             breaker, _ = admit(breaker, LIMITS, now_s=now_s)
         elif event == "good":
             breaker = succeeded(breaker)
+        elif event == "list":
+            trial, may = admit(breaker, LIMITS, now_s=now_s)
+            breaker = unspent(trial, trial) if may else breaker
         else:
             breaker = failed(breaker, LIMITS, now_s=now_s)
         assert (breaker.phase is Phase.CLOSED) <= (breaker.n_failures < LIMITS.n_failures)

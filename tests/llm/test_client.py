@@ -238,6 +238,41 @@ def test_ask_when_server_is_slow_then_one_limit_on_the_whole_call(
         asked.close()
 
 
+def test_ask_when_models_are_listed_and_no_chat_answers_then_the_circuit_opens_and_reopens(
+    questions: tuple[Question, ...],
+) -> None:
+    now_s, chats, mute = [0.0], [0], [True]
+
+    def answer(connection: socket.socket, request: bytes) -> None:
+        chats[0] += 1
+        if mute[0]:
+            silent(connection, request)
+        else:
+            reply(connection, chat())
+
+    with odd_server(answering(answer)) as host:
+        settings = LlmSettings(
+            host=host,
+            attempts=1,
+            timeout_s=1.0,
+            breaker=BreakerSettings(n_failures=3, cool_down_s=10.0),
+        )
+        client = LlmClient(settings, now_s=lambda: now_s[0])
+        asked = Adviser(client, settings)
+        reasons = [getattr(asked.ask_many(questions[:1])[0], "reason", "") for _ in range(10)]
+        assert ["3 times in a row" in said for said in reasons] == [n >= 3 for n in range(10)]
+        assert chats == [3]
+        now_s[0] = 10.0
+        assert [asked.ask_many(questions[:1]) and chats[0] for _ in range(3)] == [4, 4, 4]
+        assert (client.breaker.phase, client.breaker.n_failures) == (Phase.OPEN, 4)
+        now_s[0], mute[0] = 20.0, False
+        asked.asking()
+        assert client.breaker.phase is Phase.OPEN  # a listing alone closes nothing
+        assert isinstance(asked.ask(questions[0]), Advice)
+        assert client.breaker.phase is Phase.CLOSED
+        client.close()
+
+
 def test_ask_many_when_out_of_time_then_what_is_missing_failed(
     questions: tuple[Question, ...], hasty: dict[str, object]
 ) -> None:
