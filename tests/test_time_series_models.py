@@ -240,7 +240,11 @@ def wanted(book, ticker, flags, status):
     if flags.time_series_pct <= PLACES[ticker]:
         return "fallback", [FALLBACK]
     llm = book.entries[ticker].candidates.get(Source.LLM)
-    merged = flags.merge_llm and llm is not None and llm.valid
+    merged = (
+        flags.merge_llm
+        and llm is not None
+        and all(check.passed for check in llm.checks if check.layer == "statistics")
+    )
     return "merged" if merged else "champion", [CHAMPION, FALLBACK]
 
 

@@ -1,23 +1,25 @@
-"""The champion's signal as a language model's holds it back: less size, less sure, never more.
+"""The champion's signal as a language model holds it back: less of it or none, never more.
 
-Priority is ``confidence * (1 - risk score)``, and the language model's share s of both priorities
-decides how much it counts:
+Each side counts by its confidence, and the champion's, as it is the one that would trade, times
+``1 - risk score`` of the higher risk level that either of them names. The language model's share s
+of both decides; the riskier it says a trade is, the larger its share:
 
 ====================  ==========================================================================
-it says the same      action, size and confidence stay
-it says hold          size and confidence times ``1 - s``; hold where s exceeds a half
-it says the opposite  size and confidence times ``1 - 2 s``; hold where s is a half or more
+it says the same      the size stays
+it says hold          size times ``1 - s``; hold where s exceeds a half
+it says the opposite  size times ``1 - 2 s``; hold where s is a half or more
 the champion holds    it stays a hold: a model without a track record opens no trade
 ====================  ==========================================================================
 
-The risk level is the higher of both. Expected return and volatility stay the champion's, and the
-position only shrinks, so that what the validator found about the champion's signal still holds.
+The risk level is the higher of both. Expected return, volatility and confidence stay the
+champion's, and the size only shrinks, so of what the validator found about the champion's signal
+all still holds but what it said of the risk level: the router has that looked at again.
 """
 
 from dataclasses import dataclass
 
 from pmx_ray.signals.types import Signal
-from pmx_ray.taxonomy import Action
+from pmx_ray.taxonomy import Action, RiskLevel
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +38,22 @@ class Merger:
     sentence: str
 
 
-def priority(signal: Signal) -> float:
-    """Return ``confidence * (1 - risk score)``, 0 to 1: extreme risk has none."""
-    return signal.confidence * (1.0 - signal.risk_level.score)
+def priority(champion: Signal, llm: Signal) -> float:
+    """Return what the champion's wish to trade counts, 0 to 1.
+
+    Its confidence times ``1 - risk score`` of the higher of both risk levels: nothing where either
+    calls the risk extreme.
+    """
+    return champion.confidence * (1.0 - _riskier(champion, llm).score)
 
 
-def share_of(other: Signal, *, beside: Signal) -> float:
-    """Return the share of ``other`` in both priorities, 0 to 1; a half where both have none."""
-    total = priority(other) + priority(beside)
-    return priority(other) / total if total > 0.0 else 0.5
+def share_of(llm: Signal, *, beside: Signal) -> float:
+    """Return the language model's share, 0 to 1; a half where neither counts for anything.
+
+    Its confidence counts whole, whatever risk it names: a warning weighs no less for being grave.
+    """
+    total = llm.confidence + priority(beside, llm)
+    return llm.confidence / total if total > 0.0 else 0.5
 
 
 def merge(champion: Signal, llm: Signal) -> Merger:
@@ -54,26 +63,35 @@ def merge(champion: Signal, llm: Signal) -> Merger:
     ----------
     champion, llm : Signal
         About the same ticker, horizon and cutoff.
+
+    Returns
+    -------
+    Merger
+        Its signal may have a higher risk level than the validator saw; a hold has confidence 0
+        where the language model made it one.
     """
     share = share_of(llm, beside=champion)
     kept = _kept(champion.action, llm.action, share)
-    level = max(champion.risk_level, llm.risk_level, key=lambda word: word.severity)
-    action = champion.action if kept > 0.0 else Action.HOLD
+    level = _riskier(champion, llm)
     sentence = _sentence(champion, llm, share=share, kept=kept)
     if level is not champion.risk_level:
         sentence += f" It raises the risk level from {champion.risk_level} to {level}."
     changed = {
-        "action": action,
+        "action": champion.action if kept > 0.0 else Action.HOLD,
         "risk_level": level,
-        "confidence": champion.confidence * kept,
+        "confidence": champion.confidence if kept > 0.0 else 0.0,
         "position_frac": champion.position_frac * kept if kept > 0.0 else 0.0,
         "why": f"{champion.why} {sentence}",
     }
     return Merger(champion.model_copy(update=changed), sentence)
 
 
+def _riskier(champion: Signal, llm: Signal) -> RiskLevel:
+    return max(champion.risk_level, llm.risk_level, key=lambda word: word.severity)
+
+
 def _kept(champion: Action, llm: Action, share: float) -> float:
-    """Return the share of size and confidence that is left, 0 to 1."""
+    """Return the share of the size that is left, 0 to 1."""
     if Action.HOLD is champion or llm is champion:
         return 1.0
     if llm is Action.HOLD:
@@ -83,11 +101,11 @@ def _kept(champion: Action, llm: Action, share: float) -> float:
 
 def _sentence(champion: Signal, llm: Signal, *, share: float, kept: float) -> str:
     spoken = f"The language model says {llm.action}"
-    weight = f"at {share:.0%} of both priorities"
+    weight = f"and has {share:.0%} of the weight"
     if llm.action is champion.action:
         return f"{spoken} too, and changes nothing about action and size."
     if champion.action is Action.HOLD:
         return f"{spoken}; the champion holds, and it opens no trade by itself."
     if kept == 0.0:
         return f"{spoken} {weight}: the champion's {champion.action} becomes hold."
-    return f"{spoken} {weight}: {kept:.0%} of size and confidence are left."
+    return f"{spoken} {weight}: {kept:.0%} of the size is left."

@@ -1,6 +1,6 @@
 """What is on the table for one ticker: each model's signal, or why it may not be shown."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC
 from typing import Self
@@ -84,11 +84,19 @@ class Desk:
         return {source: lines[source] for source in Source if source in lines}
 
 
-def unmet(checks: Sequence[LayerCheck]) -> tuple[str, ...]:
-    """Return why a signal with these checks may not trade, a sentence each; empty if it may."""
-    failed = tuple(check.sentence for check in checks if not check.passed)
+def unmet(checks: Sequence[LayerCheck], *, layers: Collection[str] = LAYERS) -> tuple[str, ...]:
+    """Return what these checks have against a signal, a sentence each; empty for nothing.
+
+    Parameters
+    ----------
+    checks : sequence of LayerCheck
+        Of the signal.
+    layers : collection of str
+        Those that count: all of them where it is to trade.
+    """
+    failed = tuple(c.sentence for c in checks if c.layer in layers and not c.passed)
     seen = {check.layer for check in checks}
-    unseen = [layer for layer in LAYERS if layer not in seen]
+    unseen = [layer for layer in layers if layer not in seen]
     return (*failed, f"It was not checked for {', '.join(unseen)}.") if unseen else failed
 
 

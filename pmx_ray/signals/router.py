@@ -9,7 +9,8 @@ The first of these that applies decides:
 5. ``merge_llm``: the champion's signal, held back by the language model's; else the champion's.
    Without a signal of the champion, the fallback.
 
-What then answers is served as hold where prices are stale or a layer of the validator failed.
+What then answers is served as hold where prices are stale or a layer of the validator failed; a
+merged signal's risk level, which the language model may have raised, is held to its limit again.
 """
 
 from dataclasses import dataclass, replace
@@ -29,6 +30,7 @@ from pmx_ray.signals.types import (
     SignalBundle,
     Source,
 )
+from pmx_ray.signals.validator import recheck_risk
 from pmx_ray.taxonomy import Action
 
 Route: TypeAlias = Literal["champion", "merged", "llm_only", "fallback", "killed"]
@@ -176,14 +178,18 @@ def _merged(desk: Desk, alone: _Choice) -> _Choice:
     llm = desk.offers.get(Source.LLM)
     if llm is None:
         why = desk.lacking(Source.LLM)
-    elif unmet(llm.checks):
-        why = f"its signal may not be acted on. {' '.join(unmet(llm.checks))}"
+    elif unsound := unmet(llm.checks, layers=("statistics",)):
+        why = f"its forecast cannot be relied on. {' '.join(unsound)}"
     elif llm.signal.step != alone.signal.step:
         why = f"its horizon is {llm.signal.step} sessions, the champion's {alone.signal.step}"
     else:
         merger = merge(alone.signal, llm.signal)
         return replace(
-            alone, route="merged", signal=merger.signal, reason=f"{asked}. {merger.sentence}"
+            alone,
+            route="merged",
+            signal=merger.signal,
+            checks=recheck_risk(merger.signal, alone.checks),
+            reason=f"{asked}. {merger.sentence}",
         )
     reason = f"{asked}; the champion answers alone. The language model: {why.rstrip('.')}."
     return replace(alone, reason=reason, fallback_used=True)

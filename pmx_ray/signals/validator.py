@@ -6,6 +6,7 @@ a forecast that cannot be right is worth no more for advising to hold.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -120,11 +121,7 @@ def check_regime(signal: Signal, context: MarketContext) -> LayerCheck:
     if not SIDE[signal.action]:
         return _idle("regime")
     limits = context.settings.validator
-    level = judged(
-        "risk_level", signal.risk_level.severity, "<=", RiskLevel.HIGH.severity, unit="count",
-        say=lambda *_: f"The risk level is {signal.risk_level}; only extreme is refused.",
-        missing="",
-    )  # fmt: skip
+    level = _risk_level(signal)
     history = volatility_history(context.returns_of(signal.ticker))
     turmoil = judged(
         "turmoil", percentile(float(history[-1]), history) if len(history) else None, "<=",
@@ -146,6 +143,28 @@ def check_regime(signal: Signal, context: MarketContext) -> LayerCheck:
         missing="",
     )  # fmt: skip
     return _layer("regime", level, turmoil, trend)
+
+
+def recheck_risk(signal: Signal, checks: Sequence[LayerCheck]) -> tuple[LayerCheck, ...]:
+    """Return a signal's checks after its risk level was raised and its size perhaps reduced.
+
+    Of the limits only that on the risk level can be passed by so changed a signal: the others look
+    at what did not change, or at a size that is smaller now.
+
+    Parameters
+    ----------
+    signal : Signal
+        As it is now; ticker, side, confidence, expected return and volatility as when checked.
+    checks : sequence of LayerCheck
+        What the layers found then.
+    """
+    level = _risk_level(signal)
+    if level.passed or not SIDE[signal.action]:
+        return tuple(checks)
+    return tuple(
+        _layer("regime", level) if check.layer == "regime" and check.passed else check
+        for check in checks
+    )
 
 
 def check_sizing(signal: Signal, context: MarketContext) -> LayerCheck:
@@ -221,6 +240,14 @@ def check_costs(signal: Signal, context: MarketContext) -> LayerCheck:
         missing="",
     )  # fmt: skip
     return _layer("costs", check)
+
+
+def _risk_level(signal: Signal) -> Check:
+    return judged(
+        "risk_level", signal.risk_level.severity, "<=", RiskLevel.HIGH.severity, unit="count",
+        say=lambda *_: f"The risk level is {signal.risk_level}; only extreme is refused.",
+        missing="",
+    )  # fmt: skip
 
 
 def _correlation(own: FloatArray, held: FloatArray) -> float | None:

@@ -21,7 +21,7 @@ CHAMPION, LLM, FALLBACK, CHALLENGER = (
 )
 FULL = book(
     candidate(CHAMPION),
-    candidate(LLM, Action.HOLD, size=0.0, confidence=0.45),
+    candidate(LLM, Action.HOLD, size=0.0, confidence=0.3),
     candidate(FALLBACK, Action.SELL),
     candidate(CHALLENGER, Action.SELL),
 )
@@ -151,7 +151,7 @@ def test_route_says_what_the_book_notes():
     [
         (None, "it said nothing about the ticker"),
         (Candidate(failure="it talked garbage"), "it talked garbage"),
-        (candidate(LLM, failed=("regime",)), "may not be acted on. Regime failed"),
+        (candidate(LLM, failed=("statistics",)), "cannot be relied on. Statistics failed"),
         (candidate(LLM, step=5), "its horizon is 5 sessions, the champion's 1"),
     ],
 )
@@ -168,6 +168,31 @@ def test_route_when_merged_champion_is_refused_then_held():
     bundle = routed(refused, FlagValues(merge_llm=True))
     assert (bundle.route, bundle.signal.position_frac) == ("merged", 0.0)
     assert bundle.reason.endswith("Held: Sizing failed.")
+
+
+@pytest.mark.parametrize("level", RiskLevel)
+@pytest.mark.parametrize("action", Action)
+@pytest.mark.parametrize("failed", [(), ("regime", "sizing", "costs")])
+def test_route_when_the_llm_calls_the_risk_extreme_then_held(action, level, failed):  # proves M6
+    # its checks may be idle, as it holds, or refuse a trade that nobody asks it for
+    said = candidate(LLM, action, size=0.0, confidence=0.01, risk_level=level, failed=failed)
+    bundle = routed(saying(llm=said), FlagValues(merge_llm=True))
+    assert bundle.route == "merged"
+    extreme = level is RiskLevel.EXTREME
+    assert bundle.signal.action is (Action.HOLD if extreme else Action.BUY)
+    if extreme and action is Action.BUY:
+        assert bundle.reason.endswith(
+            "It raises the risk level from medium to extreme. Held: The risk level is extreme; "
+            "only extreme is refused. Not met."
+        )
+        assert [check.layer for check in bundle.checks if not check.passed] == ["regime"]
+
+
+def test_route_when_neither_side_counts_and_risk_is_extreme_then_held():
+    said = candidate(LLM, Action.HOLD, size=0.0, confidence=0.0, risk_level=RiskLevel.EXTREME)
+    bundle = routed(saying(llm=said), FlagValues(merge_llm=True))
+    assert (bundle.signal.action, bundle.signal.position_frac) == (Action.HOLD, 0.0)
+    assert "The risk level is extreme" in bundle.reason
 
 
 @pytest.mark.parametrize(
@@ -299,7 +324,11 @@ def test_route_of_any_book_under_any_flags(drawn, flags, status, stale_reason): 
     candidate = made.entries[ticker].candidates[source]
     assert bundle.signal.expected_return == candidate.signal.expected_return
     assert abs(bundle.signal.position_frac) <= abs(candidate.signal.position_frac)
-    assert bundle.checks == candidate.checks
+    assert bundle.checks == candidate.checks or bundle.route == "merged"
+    assert [c.layer for c in bundle.checks] == [c.layer for c in candidate.checks]
+    if bundle.route == "merged" and bundle.signal.action is not Action.HOLD:
+        assert bundle.signal.risk_level is not RiskLevel.EXTREME
+        assert bundle.signal.confidence == candidate.signal.confidence
     # what must not trade does not
     if flags.kill_switch or stale_reason or not all(c.passed for c in bundle.checks):
         assert (bundle.signal.action, bundle.signal.position_frac) == (Action.HOLD, 0.0)

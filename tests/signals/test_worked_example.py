@@ -30,7 +30,7 @@ def made(source, mean, **changed):
 
 
 CHAMPION = made(Source.CHAMPION, 0.014, track=RECORD)
-LLM = made(Source.LLM, -0.01, track=None, statement=Statement(Action.SELL, 0.5, RiskLevel.HIGH))
+LLM = made(Source.LLM, -0.01, track=None, statement=Statement(Action.SELL, 0.1, RiskLevel.HIGH))
 ROWS = {
     "confidence": f"{CHAMPION.confidence:.4f}",
     "annualised volatility": f"{volatility_annual(0.04**2, step=5) * 100:.2f} %, medium",
@@ -40,9 +40,10 @@ ROWS = {
     "`statistics`: width": f"{validate(CHAMPION, MARKET)[0].value:.2f} of 4",
     "`sizing`": f"{validate(CHAMPION, MARKET)[2].value * 100:.2f} % of 1 %",
     "`costs`": f"{validate(CHAMPION, MARKET)[4].value:.0f} bp left",
-    "champion's priority": f"{priority(CHAMPION):.4f}",
-    "language model's": f"{priority(LLM):.4f}",
+    "champion's priority": f"{priority(CHAMPION, LLM):.4f}",
+    "language model's weight": f"{LLM.confidence:.4f}",
     "share s": f"{share_of(LLM, beside=CHAMPION):.4f}",
+    "left of the size": f"{1 - 2 * share_of(LLM, beside=CHAMPION):.4f}",
 }
 
 
@@ -55,10 +56,10 @@ def test_page_shows_what_the_code_computes(name):
 def test_example_by_hand():  # proves A7, A18, M6
     assert CHAMPION.position_frac == pytest.approx(0.065625 * 0.5 * 0.5987063256829237, abs=1e-12)
     assert (CHAMPION.action, CHAMPION.risk_level) == (Action.BUY, RiskLevel.MEDIUM)
-    assert (LLM.action, LLM.position_frac, LLM.confidence) == (Action.SELL, 0.0, 0.5)
+    assert (LLM.action, LLM.position_frac, LLM.confidence) == (Action.SELL, 0.0, 0.1)
     assert all(check.passed for check in validate(CHAMPION, MARKET))
     served = merge(CHAMPION, LLM).signal
-    assert served.position_frac == pytest.approx(0.0080715, abs=1e-7)
+    assert served.position_frac == pytest.approx(0.0065288, abs=1e-7)
     assert (served.action, served.risk_level) == (Action.BUY, RiskLevel.HIGH)
-    assert "buy 0.81 %, confidence 0.2460 |" in EXAMPLE
-    assert f"{served.confidence:.4f}" == "0.2460"
+    assert "buy 0.65 %, confidence 0.5987 |" in EXAMPLE
+    assert served.confidence == CHAMPION.confidence
