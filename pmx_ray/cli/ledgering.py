@@ -60,12 +60,15 @@ def _tell(voice: "Voice", table: "TableImport") -> None:
         n_read=table.n_read,
         n_new=table.n_new,
         n_known=table.n_known,
+        n_repeated=table.n_repeated,
         rewritten=dict(table.rewritten),
         refused=list(table.refused),
     )
     if voice.as_json:
         return
     told = [f"{what}: {n} times" for what, n in table.rewritten.items()]
+    if table.n_repeated:
+        told.insert(0, f"{table.n_repeated} rows are like one before them in every column; kept")
     told += [f"refused {sentence}" for sentence in table.refused]
     for sentence in told[:MAX_TOLD]:
         voice.say("import", f"  {sentence}")

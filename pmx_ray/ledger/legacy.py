@@ -52,6 +52,9 @@ class TableImport:
         What was put in other words, e.g. ``risk_level 'Very High' is extreme``, and how often.
     refused : tuple of str
         A sentence for each row that was left behind.
+    n_repeated : int
+        Rows among those read that say the same as one before them in every column; each is brought
+        over as a row of its own.
     """
 
     table: str
@@ -60,13 +63,15 @@ class TableImport:
     n_known: int
     rewritten: Mapping[str, int]
     refused: tuple[str, ...]
+    n_repeated: int = 0
 
 
 def import_legacy(path: Path, ledger: Ledger) -> tuple[TableImport, ...]:
     """Bring the rows of an older database over, all of them that can be read or none.
 
     The file is only read. A row that was brought over before is left alone, so that a second
-    import changes nothing.
+    import changes nothing. Rows without an id may be alike in every column; of such the first,
+    second and so on are told apart, so that each is brought over once.
 
     Parameters
     ----------
@@ -88,36 +93,67 @@ def import_legacy(path: Path, ledger: Ledger) -> tuple[TableImport, ...]:
         If the ledger cannot be written; then nothing was.
     """
     tables = read_tables(path, (RISKS, SIGNALS, TRADES))
-    sorted_out = [(name, *_sorted_out(name, rows)) for name, rows in tables.items()]
+    sorted_out = [(name, _sorted_out(name, rows)) for name, rows in tables.items()]
     engine = ledger.engine
     found = []
     with explained(engine, "written"), for_writing(engine).begin() as connection:
-        for name, kept, rewritten, refused in sorted_out:
+        for name, rows in sorted_out:
             n_new = 0
-            if kept:
+            if rows.kept:
                 new = insert_new(connection, LegacyRow).returning(LegacyRow.record_id)
-                n_new = len(connection.execute(new, kept).all())
-            n_read, n_known = len(tables[name]), len(kept) - n_new
-            found.append(TableImport(name, n_read, n_new, n_known, rewritten, refused))
+                n_new = len(connection.execute(new, rows.kept).all())
+            found.append(
+                TableImport(
+                    name,
+                    n_read=len(tables[name]),
+                    n_new=n_new,
+                    n_known=len(rows.kept) - n_new,
+                    rewritten=rows.rewritten,
+                    refused=rows.refused,
+                    n_repeated=rows.n_repeated,
+                )
+            )
     return tuple(found)
 
 
-def _sorted_out(
-    table: str, rows: Sequence[OldRow]
-) -> tuple[list[dict[str, Any]], Mapping[str, int], tuple[str, ...]]:
+@dataclass(frozen=True, slots=True)
+class _Sorted:
+    """Rows of one table in today's words, and what was done to them; see ``TableImport``."""
+
+    kept: list[dict[str, Any]]
+    rewritten: Mapping[str, int]
+    refused: tuple[str, ...]
+    n_repeated: int
+
+
+def _sorted_out(table: str, rows: Sequence[OldRow]) -> _Sorted:
     kept: list[dict[str, Any]] = []
     refused: list[str] = []
     rewritten: Counter[str] = Counter()
+    alike: Counter[str] = Counter()
     for place, row in enumerate(rows, start=1):
         notes: list[str] = []
         try:
-            kept.append(_record(table, row, notes.append))
+            record = _record(table, row, notes.append)
         except DataError as error:
             name = f"row with id {row['id']}" if row.get("id") is not None else f"row {place}"
             refused.append(f"{name}: {one_line(str(error), limit=200)}")
         else:
+            content = _content_id(table, row)
+            kept.append({**record, "record_id": _record_id(content, before=alike[content])})
+            alike[content] += 1
             rewritten.update(notes)
-    return kept, dict(sorted(rewritten.items())), tuple(refused)
+    n_repeated = alike.total() - len(alike)
+    return _Sorted(kept, dict(sorted(rewritten.items())), tuple(refused), n_repeated)
+
+
+def _content_id(table: str, row: OldRow) -> str:
+    return sha256_hex(canonical_json([table, dict(row)]))
+
+
+def _record_id(content: str, *, before: int) -> str:
+    """Return the id of a row with ``before`` others like it before it in its table."""
+    return sha256_hex(canonical_json([content, before])) if before else content
 
 
 def _record(table: str, row: OldRow, note: Note) -> dict[str, Any]:
@@ -128,10 +164,9 @@ def _record(table: str, row: OldRow, note: Note) -> dict[str, Any]:
     if level is None and table == RISKS:
         raise DataError("it has no risk level")
     return {
-        "record_id": sha256_hex(canonical_json([table, dict(row)])),
         "origin": table,
         "ticker": ticker,
-        "day": _day(row),
+        "day": _day(row, note),
         "action": None if table == RISKS else _action(row, note).value,
         "risk_level": None if level is None else level.value,
         "confidence": _confidence(row, note),
@@ -144,12 +179,22 @@ def _first(row: OldRow, names: Sequence[str]) -> object:
     return next((row[name] for name in names if row.get(name) is not None), None)
 
 
-def _day(row: OldRow) -> date:
-    found = _first(row, _DAYS)
-    try:
-        return date.fromisoformat(str(found)[:10])
-    except ValueError:
-        raise DataError(f"its date was {found!r}; it must start with YYYY-MM-DD") from None
+def _day(row: OldRow, note: Note) -> date:
+    """Return the day of the first column that holds one."""
+    undated = []
+    for name in _DAYS:
+        if row.get(name) is None:
+            continue
+        try:
+            found = date.fromisoformat(str(row[name])[:10])
+        except ValueError:
+            undated.append(name)
+            continue
+        for column in undated:
+            note(f"{column} without a date is read from {name}")
+        return found
+    said = _first(row, _DAYS)
+    raise DataError(f"its date was {said!r}; it must start with YYYY-MM-DD")
 
 
 def _action(row: OldRow, note: Note) -> Action:

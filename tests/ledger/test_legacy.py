@@ -181,6 +181,42 @@ def test_import_when_columns_are_missing_or_named_otherwise_then_read_all_the_sa
         }
 
 
+def test_import_when_rows_without_id_are_alike_then_each_once_and_known_the_second_time(
+    url: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "old.db"
+    with made(path, "CREATE TABLE llm_signals (ticker, date, action);") as connection:
+        alike = [("KO", "2025-01-02", "BUY")] * 3
+        connection.executemany("INSERT INTO llm_signals VALUES (?, ?, ?)", alike)
+        connection.execute("INSERT INTO llm_signals VALUES ('KO', '2025-01-03', 'BUY')")
+    connection.close()
+    with open_ledger(url) as ledger:
+        (first,), (again,) = import_legacy(path, ledger), import_legacy(path, ledger)
+        kept = rows(ledger, "ticker, day")
+    assert (first.n_read, first.n_new, first.n_known, first.n_repeated) == (4, 4, 0, 2)
+    assert (again.n_read, again.n_new, again.n_known, again.n_repeated) == (4, 0, 4, 2)
+    assert len(kept) == 4
+
+
+def test_import_when_one_date_column_is_bad_then_the_next_is_read(url: str, tmp_path: Path) -> None:
+    path = tmp_path / "old.db"
+    with made(
+        path, "CREATE TABLE llm_signals (ticker, signal_date, created_at, action);"
+    ) as connection:
+        connection.executemany(
+            "INSERT INTO llm_signals VALUES (?, ?, ?, 'BUY')",
+            [("KO", "yesterday", "2025-01-02 09:30:00"), ("IBM", "yesterday", "today")],
+        )
+    connection.close()
+    with open_ledger(url) as ledger:
+        (found,) = import_legacy(path, ledger)
+        with ledger.engine.connect() as opened:
+            kept = opened.execute(LegacyRow.__table__.select()).mappings().all()
+    assert [(row["ticker"], row["day"]) for row in kept] == [("KO", date(2025, 1, 2))]
+    assert found.rewritten == {"signal_date without a date is read from created_at": 1}
+    assert found.refused == ("row 2: its date was 'yesterday'; it must start with YYYY-MM-DD",)
+
+
 def test_import_when_no_column_can_hold_an_action_then_refused(url: str, tmp_path: Path) -> None:
     path = tmp_path / "old.db"
     with made(path, "CREATE TABLE llm_signals (ticker, date);") as connection:
