@@ -113,7 +113,7 @@ def _print_periods(voice: Voice, found: Periods) -> None:
     text = (
         f"outcomes before {found.day}: {_share(found.before)} of {found.before.n} right, "
         f"{_share(found.rises_before)} rose; cutoffs from then on: {_share(found.after)} of "
-        f"{found.after.n} right, {_share(found.rises_after)} rose; hits less rises, before less "
+        f"{found.after.n} right, {_share(found.rises_after)} rose; hits less habit, before less "
         f"after: {_share(found.difference)}"
     )
     voice.say("periods", text, **asdict(found))

@@ -81,6 +81,8 @@ def test_record_when_a_real_model_is_asked_then_its_answers_replay(pmx: Pmx, hos
     ]
     assert [row["variant"] for row in compared] == ["masked", "rescaled", "flipped"]
     assert all(row["n"] + row["n_unanswered"] == 1 for row in compared)
+    told = pmx("llm", "contamination", "sweep.yaml", "--published", "2020-01-01")
+    assert "hits less habit, before less after" in " ".join(told.split())
 
 
 @needs_model
