@@ -10,7 +10,7 @@ import numpy as np
 from pmx_ray._typing import FloatArray
 from pmx_ray.data.panel import Panel
 from pmx_ray.governance.serving import NowForecasts
-from pmx_ray.ledger.signal_log import SignalRecord
+from pmx_ray.ledger.signal_log import SignalRecord, latest_of_each
 from pmx_ray.provenance import canonical_json, sha256_hex
 from pmx_ray.signals.making import Statement, make_signal
 from pmx_ray.signals.market import MarketContext
@@ -275,24 +275,36 @@ def records_of(book: SignalBook) -> tuple[SignalRecord, ...]:
     )
 
 
-def latest_of_each(records: Iterable[SignalRecord]) -> tuple[SignalRecord, ...]:
-    """Return the last signal of each source, ticker and cutoff: a book may be made again."""
-    kept = {(r.source, r.ticker, r.cutoff): r for r in records}
-    return tuple(kept.values())
-
-
 def past_quality(
-    records: Iterable[SignalRecord], panel: Panel, settings: SignalSettings
+    records: Iterable[SignalRecord],
+    panel: Panel,
+    settings: SignalSettings,
+    *,
+    models: Mapping[Source, str],
 ) -> dict[Source, SignalQuality]:
-    """Return how good each source's past signals were, by the panel's outcomes."""
-    latest = latest_of_each(records)
+    """Return how good the past signals of the models that now speak were.
+
+    A model answers for what it said in the place it has now, and for no other model's signals.
+
+    Parameters
+    ----------
+    records : iterable of SignalRecord
+        As ``SignalLog.since`` orders them.
+    panel : Panel
+        Prices up to now.
+    settings : SignalSettings
+        Of the service; names what a trade costs.
+    models : mapping of Source to str
+        Id of the model in each place.
+    """
+    own = latest_of_each(r for r in records if models.get(Source(r.source)) == r.model_id)
     return {
         source: backtest_signal_quality(
-            [record for record in latest if record.source == source],
+            [record for record in own if record.source == source],
             panel,
             costs=settings.costs.build(),
             rng=np.random.default_rng(0),
         )
-        for source in Source
-        if any(record.source == source for record in latest)
+        for source in models
+        if any(record.source == source for record in own)
     }

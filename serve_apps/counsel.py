@@ -8,7 +8,7 @@ import math
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TypeAlias
 
@@ -50,6 +50,7 @@ class _Round:
     failures: dict[str, str]
     asked_at_s: float
     told: int = -1
+    settled: set[str] = field(default_factory=set)  # whose unusable answer would come again
 
 
 class Counsel:
@@ -114,8 +115,9 @@ class Counsel:
         if current.told != len(current.answers):
             current.told = len(current.answers)
             return self.said(panel, step=step)
-        if current.failures and time.monotonic() - current.asked_at_s >= AGAIN_S:
-            self._ask(panel, step, tuple(current.failures))
+        again = tuple(ticker for ticker in current.failures if ticker not in current.settled)
+        if again and time.monotonic() - current.asked_at_s >= AGAIN_S:
+            self._ask(panel, step, again)
         return None
 
     def _ask(self, panel: Panel, step: int, tickers: Sequence[str]) -> None:
@@ -145,6 +147,7 @@ class Counsel:
         if len(digests) > 1:
             why = "the model behind its name changed while it was asked; it is asked again"
             current.answers.clear()
+            current.settled.clear()
             current.failures.update(dict.fromkeys(questions, why))
             return
         for ticker, answer in zip(questions, answers, strict=True):
@@ -154,6 +157,8 @@ class Counsel:
                     current.failures.pop(ticker, None)
                 case LlmFailure():
                     current.failures[ticker] = answer.reason
+                    if answer.cached:
+                        current.settled.add(ticker)
 
     def _record(self, answers: Sequence[Advice | LlmFailure]) -> None:
         at = self._clock()
@@ -188,8 +193,12 @@ class Counsel:
 
 
 def _assessed(answer: Advice | LlmFailure, at: datetime) -> AssessmentRecord:
-    """Return a question and what came of it as the ledger keeps it."""
+    """Return a question and what came of it as the ledger keeps it.
+
+    Tokens and seconds are those that it took now: none where the answer was there already.
+    """
     question, exchange = answer.question, answer.exchange
+    made = None if answer.cached else exchange
     said = answer.assessment if isinstance(answer, Advice) else None
     asked = canonical_json(question.model_dump(mode="json"))
     return AssessmentRecord(
@@ -202,10 +211,10 @@ def _assessed(answer: Advice | LlmFailure, at: datetime) -> AssessmentRecord:
         risk_level=None if said is None else said.risk_level,
         confidence=None if said is None else said.confidence,
         expected_return=None if said is None else math.log1p(said.expected_return_pct / 100.0),
-        prompt_tokens=0 if exchange is None else exchange.prompt_tokens,
-        output_tokens=0 if exchange is None else exchange.output_tokens,
-        seconds=0.0 if exchange is None else exchange.seconds,
-        cached=isinstance(answer, Advice) and answer.cached,
+        prompt_tokens=0 if made is None else made.prompt_tokens,
+        output_tokens=0 if made is None else made.output_tokens,
+        seconds=0.0 if made is None else made.seconds,
+        cached=answer.cached,
         status=CallStatus.FAILED if said is None else CallStatus.ANSWERED,
         reason="" if isinstance(answer, Advice) else answer.reason,
         at=at,

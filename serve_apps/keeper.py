@@ -7,8 +7,10 @@ keeper that starts anew finds the newest book in the ledger and goes on from the
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import structlog
@@ -17,7 +19,7 @@ from pmx_ray.clock import Clock
 from pmx_ray.data.calendar import close_time
 from pmx_ray.data.panel import Panel
 from pmx_ray.data.sources import load_panel
-from pmx_ray.errors import LedgerError, PmxError, RegistryError
+from pmx_ray.errors import LedgerError, LlmError, PmxError, RegistryError
 from pmx_ray.governance.opening import open_registry
 from pmx_ray.governance.policy import GovernancePolicy, load_policy
 from pmx_ray.governance.registry import LoadedModel
@@ -30,11 +32,12 @@ from pmx_ray.ledger.assessments import Assessments
 from pmx_ray.ledger.books import Bookshelf
 from pmx_ray.ledger.flags import FlagLog
 from pmx_ray.ledger.pulse import Pulse, PulseReader
-from pmx_ray.ledger.signal_log import SignalLog
+from pmx_ray.ledger.signal_log import SignalLog, SignalRecord
 from pmx_ray.llm.adviser import Adviser
+from pmx_ray.llm.recording import Recorder
 from pmx_ray.signals.flag_source import state_of
 from pmx_ray.signals.monitor import watch as watch_health
-from pmx_ray.signals.quality import SignalQuality
+from pmx_ray.signals.quality import LOOK_BACK_SESSIONS, SignalQuality
 from pmx_ray.signals.track import TrackRecord
 from pmx_ray.signals.tracker import SignalTracker
 from pmx_ray.signals.types import ModelRef, SignalBook, Source
@@ -71,8 +74,8 @@ Forecasting: TypeAlias = Callable[
 ]
 """From prices and ids of model versions to what each expects."""
 
-QUALITY_DAYS = 90
-"""Days of past signals that quality and health are judged by; 30 sessions and their outcomes."""
+EXCHANGES = "llm/exchanges.jsonl"
+"""Where under the service's folder every answer of its language model is kept, to be replayed."""
 
 _log = structlog.get_logger()
 
@@ -91,6 +94,15 @@ class _Known:
     n_books: int = 0
     reverted: list[str] = field(default_factory=list)
     unjudged: str = ""
+    past: "_Past | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Past:
+    """Signals that a bar's are judged by, read once for it."""
+
+    bar: tuple[str, int]  # hash of the prices, and the horizon
+    records: tuple[SignalRecord, ...]
 
 
 class Keeper:
@@ -107,7 +119,8 @@ class Keeper:
     forecast : callable
         Asks the models.
     counsel : Counsel, optional
-        Asks the language model; none is asked unless given or named in the settings.
+        Asks the language model; none is asked unless given or named in the settings. One that the
+        settings name keeps every answer in ``llm/exchanges.jsonl``, and is not asked twice.
     """
 
     def __init__(
@@ -124,9 +137,15 @@ class Keeper:
         self._tracker = SignalTracker(SignalLog(ledger))
         self._home = settings.home()
         self._forecast = forecast
+        self._owned, self._unrecorded = ExitStack(), ""
         if counsel is None and settings.llm is not None:
+            recorder, self._unrecorded = _recorder(self._home / EXCHANGES)
+            if recorder is not None:
+                self._owned.enter_context(recorder)
+            adviser = Adviser.of(settings.llm, recorder=recorder)
+            self._owned.callback(adviser.close)
             counsel = Counsel(
-                Adviser.of(settings.llm),
+                adviser,
                 settings.llm,
                 assessments=Assessments(ledger),
                 clock=clock,
@@ -151,6 +170,7 @@ class Keeper:
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(timeout=5.0)
+        self._owned.close()
         self._ledger.close()
 
     def status(self) -> dict[str, Any]:
@@ -164,7 +184,9 @@ class Keeper:
             "tracked": dict(self._tracker.counts()),
             "reverted": list(known.reverted),
             "unjudged": known.unjudged,
-            "llm": None if self._counsel is None else self._counsel.status(),
+            "llm": None
+            if self._counsel is None
+            else {**self._counsel.status(), "unrecorded": self._unrecorded},
         }
 
     def look(self) -> None:
@@ -290,7 +312,7 @@ class Keeper:
                 panel,
                 speakers,
                 failures=failures,
-                quality=self._quality(panel),
+                quality=self._quality(panel, speakers),
                 settings=self._settings.signals,
                 computed_at=self._clock(),
                 closed_at=closed_at,
@@ -317,9 +339,18 @@ class Keeper:
             and (book.closed_at, book.note) == self._dated(panel)
         )
 
-    def _quality(self, panel: Panel) -> Mapping[Source, SignalQuality]:
-        records = SignalLog(self._ledger).since(_days_before(panel, QUALITY_DAYS))
-        return past_quality(records, panel, self._settings.signals)
+    def _quality(self, panel: Panel, speakers: list[Speaker]) -> Mapping[Source, SignalQuality]:
+        """Return how good the signals of those who speak were, before this bar was first seen."""
+        if not speakers:
+            return {}
+        step = max(speaker.step for speaker in speakers)
+        bar = (panel.sha256, step)
+        if self._known.past is None or self._known.past.bar != bar:
+            first = panel.sessions[-min(LOOK_BACK_SESSIONS + step, panel.n_sessions)]
+            records = SignalLog(self._ledger).since(first.astype(object))
+            self._known.past = _Past(bar, records)
+        models = {speaker.model.source: speaker.model.model_id for speaker in speakers}
+        return past_quality(self._known.past.records, panel, self._settings.signals, models=models)
 
     def _shelve(self, book: SignalBook) -> None:
         """Write the signals first and the book last: what is served was recorded."""
@@ -340,7 +371,6 @@ class Keeper:
             return
         try:
             entry = watch_health(
-                SignalLog(self._ledger).since(_days_before(panel, QUALITY_DAYS)),
                 panel,
                 registry=open_registry(self._home, make_key=False),
                 ledger=self._ledger,
@@ -365,12 +395,13 @@ class Keeper:
         assert counsel is not None  # noqa: S101 - asked by the caller
         heard = counsel.heard(panel, step=_step(book))
         if heard is not None and book.panel_sha256 == panel.sha256:
+            speakers = [] if isinstance(heard, str) else [heard]
             self._shelve(
                 with_speaker(
                     book,
                     heard,
                     panel,
-                    quality=self._quality(panel),
+                    quality=self._quality(panel, speakers),
                     settings=self._settings.signals,
                     computed_at=self._clock(),
                 )
@@ -405,9 +436,13 @@ def _step(book: SignalBook) -> int:
     return 1
 
 
-def _days_before(panel: Panel, days: int) -> date:
-    last: date = panel.sessions[-1].astype(object)
-    return last - timedelta(days=days)
+def _recorder(path: Path) -> tuple[Recorder | None, str]:
+    """Return what keeps the language model's answers, or why it keeps none."""
+    try:
+        return Recorder(path), ""
+    except LlmError as error:
+        _log.warning("answers are not recorded", error=str(error))
+        return None, str(error)
 
 
 def _policy(settings: ServiceSettings) -> GovernancePolicy:

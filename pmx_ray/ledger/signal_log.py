@@ -319,7 +319,7 @@ def _judge(connection: Connection, results: Sequence[SignalResult]) -> None:
         for name in ("valid", "layers")
     }
     connection.execute(
-        update(SignalRow.__table__).where(*here).values(found),
+        update(SignalRow).where(*here).values(found),
         [
             {
                 "of_book_id": book_id, "of_ticker": ticker, "of_source": source,

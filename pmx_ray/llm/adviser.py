@@ -51,11 +51,14 @@ class LlmFailure:
         Why there is no advice.
     exchange : Exchange, optional
         The call whose answer was unusable; None where there was no answer.
+    cached : bool
+        Whether that call was made earlier, for the same question.
     """
 
     question: Question
     reason: str
     exchange: Exchange | None = None
+    cached: bool = False
 
 
 class Adviser:
@@ -183,6 +186,6 @@ class Adviser:
         try:
             assessment = exchange.assessment()
         except LlmError as error:
-            return LlmFailure(question, str(error), exchange)
+            return LlmFailure(question, str(error), exchange, cached=kept is not None)
         self._cache.put(exchange)
         return Advice(question, assessment, exchange, cached=kept is not None)

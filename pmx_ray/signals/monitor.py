@@ -4,9 +4,9 @@ Stale prices take no model out of service, although the verdict counts them: eve
 would stand on the same prices. The router answers hold as long as they are stale.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 
 import numpy as np
 
@@ -27,7 +27,7 @@ from pmx_ray.governance.terms import terms_of
 from pmx_ray.ledger import Ledger
 from pmx_ray.ledger.aliases import Alias, Aliases, Placement
 from pmx_ray.ledger.chain import AuditEntry
-from pmx_ray.ledger.signal_log import SignalRecord
+from pmx_ray.ledger.signal_log import SignalLog, SignalRecord, latest_of_each
 from pmx_ray.signals.quality import SIDE
 from pmx_ray.signals.types import Source
 from pmx_ray.stats.intervals import ratio
@@ -74,7 +74,7 @@ def health_of(
     Parameters
     ----------
     records : iterable of SignalRecord
-        Of one model, oldest first; those of another step do not count.
+        Of one model, as ``SignalLog.since`` orders them; those of another step do not count.
     panel : Panel
         Prices up to now.
     step : int
@@ -110,7 +110,6 @@ def health_of(
 
 
 def watch(
-    records: Sequence[SignalRecord],
     panel: Panel,
     *,
     registry: Registry,
@@ -121,18 +120,16 @@ def watch(
 ) -> AuditEntry | None:
     """Take the champion out of service if it has degraded, without a person.
 
-    The champion answers for its signals since it took office, so that an old failure does not
-    throw it out a second time. Whoever watches twice reverts once: the champion that was judged
-    must still be the champion.
+    The champion answers for all its signals since it took office and for none before, so that an
+    old failure does not throw it out a second time. Whoever watches twice reverts once: the
+    champion that was judged must still be the champion.
 
     Parameters
     ----------
-    records : sequence of SignalRecord
-        Any signals, oldest first; those of the champion are picked out.
     panel : Panel
         Prices up to now.
     registry, ledger
-        Where models and aliases are kept.
+        Where models, aliases and signals are kept.
     policy : GovernancePolicy
         In force; its ``degradation`` holds the limits.
     clock : callable
@@ -159,8 +156,13 @@ def watch(
     placement = standing[Alias.CHAMPION]
     model = registry.load(placement.model)
     terms = terms_of(model)
+    said = SignalLog(ledger).since(
+        date.min if replayed else _first_cutoff(panel, placement),
+        Source.CHAMPION,
+        model_id=placement.model,
+    )
     health = health_of(
-        _in_office(records, panel, placement, replayed=replayed),
+        said,
         panel,
         step=terms.step,
         costs=terms.costs.build(),
@@ -177,7 +179,7 @@ def watch(
             ledger,
             reason=" ".join(verdict.reasons),
             actor=ACTOR,
-            key=f"degraded {decision.id}",
+            key=f"degraded {decision.id} of champion {placement.version}",
             clock=clock,
             expected_version=placement.version,
             decision=decision,
@@ -210,31 +212,26 @@ def _decided(
     )
 
 
-def _in_office(
-    records: Sequence[SignalRecord], panel: Panel, placement: Placement, *, replayed: bool
-) -> list[SignalRecord]:
-    """Return what the champion said as champion, from the session it took office on."""
-    own = [r for r in records if (r.source, r.model_id) == (Source.CHAMPION, placement.model)]
-    if replayed:
-        return own
-    took = np.datetime64(placement.entry.at.date())
-    last = max(int(np.searchsorted(panel.sessions, took, side="right")) - 1, 0)
-    since = panel.sessions[last].item()
-    return [record for record in own if record.cutoff >= since]
+def _first_cutoff(panel: Panel, placement: Placement) -> date:
+    """Return the last session that had closed when the champion took office: its first book's."""
+    took = placement.entry.at
+    t = int(np.searchsorted(panel.sessions, np.datetime64(took.date()), side="right")) - 1
+    while t > 0 and close_time(panel.calendar, panel.sessions[t].item()) > took:
+        t -= 1
+    found: date = panel.sessions[max(t, 0)].item()
+    return found
 
 
 def _outcomes(records: Iterable[SignalRecord], panel: Panel, step: int) -> _Outcomes:
     row = {ticker: n for n, ticker in enumerate(panel.tickers)}
     column = {day: t for t, day in enumerate(panel.sessions.tolist())}
-    latest = {
-        (row[r.ticker], column[r.cutoff] + step): r
-        for r in records
-        if r.step == step and r.ticker in row and r.cutoff in column
-    }
+    latest = latest_of_each(r for r in records if r.step == step)
     log_close = np.log(panel.close)
     known = [
         (due, record.expected_return, log_close[n, due] - log_close[n, due - step], _side(record))
-        for (n, due), record in latest.items()
+        for record in latest
+        if record.ticker in row and record.cutoff in column
+        for n, due in [(row[record.ticker], column[record.cutoff] + step)]
         if due < panel.n_sessions
     ]
     columns = np.array(known, dtype=np.float64).reshape(-1, 4)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from conftest import walk
 from served import decided, evaluated_sweep, registered, registry_of
+from sqlalchemy import delete
 
 from pmx_ray._typing import FloatArray
 from pmx_ray.backtest.costs import CostSettings
@@ -22,9 +23,11 @@ from pmx_ray.governance.promotion import promote, revert
 from pmx_ray.ledger import Ledger, open_ledger
 from pmx_ray.ledger.aliases import Alias, Aliases
 from pmx_ray.ledger.audit import AuditLog
+from pmx_ray.ledger.books import Bookshelf
 from pmx_ray.ledger.chain import AuditEntry
-from pmx_ray.ledger.signal_log import SignalRecord
-from pmx_ray.signals.monitor import health_of, watch
+from pmx_ray.ledger.signal_log import SignalLog, SignalRecord
+from pmx_ray.ledger.tables import SignalRow
+from pmx_ray.signals.monitor import _first_cutoff, health_of, watch
 from pmx_ray.taxonomy import Action, RiskLevel
 
 COSTS = CostSettings(slippage_bps=5.0, fee_bps=5.0).build()  # a round trip is 0.2 %
@@ -183,11 +186,15 @@ class Office:
         return -0.1 * moves
 
     def watch(self, records: list[SignalRecord], **changes: object) -> AuditEntry | None:
+        """Let the log hold these signals alone, and watch."""
+        with self.ledger.engine.begin() as connection:
+            connection.execute(delete(SignalRow))
+        SignalLog(self.ledger).record(records)
         arguments = {
             "registry": self.registry, "ledger": self.ledger, "policy": POLICY,
             "clock": self.clock, **changes,
         }  # fmt: skip
-        return watch(records, self.panel, **arguments)
+        return watch(self.panel, **arguments)
 
 
 @pytest.fixture(scope="module")
@@ -300,6 +307,41 @@ def test_watch_when_a_model_comes_back_then_its_old_signals_do_not_throw_it_out(
     office.promote("samossa", key="again")
     assert office.watch(bad) is None
     assert office.champion == "samossa"
+
+
+def test_watch_when_one_comes_back_and_fails_alike_then_reverted_again(office: Office) -> None:
+    bad = office.signals(office.wrong())
+    first = office.watch(bad, replayed=True)
+    office.promote("samossa", key="again")
+    second = office.watch(bad, replayed=True)  # the same verdict at the same time
+    assert first is not None
+    assert second is not None
+    assert second.seq == first.seq + 2
+    assert office.champion == "drift"
+
+
+def test_watch_when_promoted_during_a_session_then_its_first_book_counts(office: Office) -> None:
+    office.now -= timedelta(hours=4)  # the last session has not closed
+    office.promote("drift", key="midday")
+    first, second = office.panel.sessions[-2].item(), office.panel.sessions[-1].item()
+    placement = Aliases(office.ledger).current()[Alias.CHAMPION]
+    assert _first_cutoff(office.panel, placement) == first
+    late = replace(placement, entry=replace(placement.entry, at=office.now + timedelta(hours=4)))
+    assert _first_cutoff(office.panel, late) == second
+
+
+def test_watch_when_a_bar_has_several_books_then_the_last_shelved_counts(office: Office) -> None:
+    good, bad = office.signals(-office.wrong())[-3:], office.signals(office.wrong())
+    first, last = "b" * 64, "a" * 64  # by their ids the other way round
+    for book_id in (first, last):
+        Bookshelf(office.ledger).put(
+            book_id, cutoff=good[0].cutoff, computed_at=office.now, document="{}"
+        )
+    said_first = [replace(record, book_id=first) for record in good]
+    said_last = [replace(record, book_id=last) for record in bad[-3:]]
+    entry = office.watch([*said_last, *said_first, *bad[:-3]])
+    assert entry is not None
+    assert "right direction in 0.0% of 90" in entry.payload["reason"]
 
 
 def test_watch_when_the_last_good_one_is_the_same_forecaster_then_the_fallback(
