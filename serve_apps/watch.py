@@ -20,7 +20,7 @@ from pmx_ray.ledger.flags import FlagLog, FlagRecord
 from pmx_ray.ledger.patience import PatientReader
 from pmx_ray.ledger.pulse import read_pulse
 from pmx_ray.signals.flag_source import FlagObservation, FlagView, observe
-from pmx_ray.signals.types import SignalBook, Source
+from pmx_ray.signals.types import FlagStatus, SignalBook, Source
 from serve_apps.board import Board, read_book, staleness, without_withdrawn
 
 ALIASES: Mapping[Source, Alias] = {
@@ -52,7 +52,8 @@ class Watch:
     max_price_age : timedelta
         Age of the newest price from which no signal trades.
     arrived : callable, optional
-        Told of each version of the flags as it takes effect here.
+        Told of each version of the flags as it takes effect here, where those before it were
+        known: what a replica finds as it starts, or after an outage, did not arrive then.
     """
 
     def __init__(
@@ -182,7 +183,11 @@ class Watch:
             self._book_id = self._book.id
 
     def _show(self, view: FlagView, now: datetime) -> None:
-        newer = self._view is not None and view.version != self._view.version
+        newer = (
+            self._view is not None
+            and self._view.status is not FlagStatus.SAFE  # else nothing says since when it was late
+            and view.version != self._view.version
+        )
         self._view = view
         if self._book is not None:
             stale = staleness(self._book, now=now, max_age=self._max_price_age)

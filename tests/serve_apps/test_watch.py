@@ -100,6 +100,28 @@ def test_look_when_versions_arrive_then_each_is_told_once_with_its_time(case):
     assert case.arrived == [(1, started + timedelta(seconds=5))]
 
 
+def test_look_when_the_first_look_failed_then_an_old_version_does_not_arrive(case):
+    set_flags(case.ledger, llm_only=True)
+    case.clock.forward(3 * 86_400)
+    case.break_ledger()
+    case.look()
+    case.mend_ledger()
+    assert case.look() is None
+    assert (case.watch.view.version, case.watch.view.status) == (1, FlagStatus.LIVE)
+    assert case.arrived == []
+
+
+def test_look_when_ledger_was_gone_for_a_moment_then_what_changed_arrives(case):
+    case.look()
+    case.break_ledger()
+    case.look()
+    case.clock.forward(SAFE_AFTER_S - 1)
+    case.mend_ledger()
+    set_flags(case.ledger, llm_only=True)
+    case.look()
+    assert case.arrived == [(1, case.clock())]
+
+
 def test_look_when_ledger_is_gone_then_stale_then_safe_then_live_again(case):
     case.serve()
     set_flags(case.ledger, time_series_pct=100)
