@@ -15,6 +15,8 @@ from pmx_ray.stats.intervals import (
     Interval,
     block_length,
     hit_rate_interval,
+    n_effective,
+    overlap_of,
     percentile_interval,
     ratio,
     resample_counts,
@@ -74,14 +76,17 @@ class SignalQuality:
         and the cutoffs they were made at.
     n_sided, n_hits : int
         Those of them whose price moved, and moved the way they said.
+    n_effective : float
+        How many independent observations their cutoffs are worth: their number over how many of
+        them have outcomes that overlap; 30 on end with a horizon of 20 sessions are worth 1.5.
     hit_rate_frac : float, optional
         ``n_hits / n_sided``; None where there is none.
     hit_rate_interval : tuple of float, optional
-        Its interval, pooled over tickers.
+        Its interval, one observation an effective cutoff where outcomes overlap or are few.
     net_return : float, optional
         Mean simple return of one such trade, net of a round trip, decimal; None without one.
     net_return_interval : tuple of float, optional
-        Its interval; None for fewer than 10 cutoffs.
+        Its interval; None for fewer than 10 effective cutoffs.
     n_unknown : int
         Signals whose ticker or cutoff the prices do not hold; they count nowhere else.
     """
@@ -96,6 +101,7 @@ class SignalQuality:
     n_cutoffs: int
     n_sided: int
     n_hits: int
+    n_effective: float
     hit_rate_frac: float | None
     hit_rate_interval: Interval | None
     net_return: float | None
@@ -144,7 +150,8 @@ def backtest_signal_quality(
     Returns
     -------
     SignalQuality
-        Intervals take tickers of one cutoff as moving together, see ``hit_rate_interval``.
+        Intervals take tickers of one cutoff as moving together, and outcomes that overlap as
+        largely the same, see ``hit_rate_interval``.
     """
     placed, n_unknown = _place(signals, panel)
     first = panel.n_sessions - n_sessions
@@ -164,15 +171,16 @@ def backtest_signal_quality(
         n_judged=int(known.sum()),
         n_passed=int(made[known].sum()),
         passed_frac=_mean(made[known]),
-        passed_interval=_rate_interval(made[known], made_at[known], draw),
+        passed_interval=_rate_interval(made[known], made_at[known], draw, step=1),
         n_traded=len(net),
         n_cutoffs=len(np.unique(cutoff)),
         n_sided=int(sided.sum()),
         n_hits=int(hit[sided].sum()),
+        n_effective=n_effective(cutoff[sided], step=step),
         hit_rate_frac=_mean(hit[sided]),
-        hit_rate_interval=_rate_interval(hit[sided], cutoff[sided], draw),
+        hit_rate_interval=_rate_interval(hit[sided], cutoff[sided], draw, step=step),
         net_return=_mean(net),
-        net_return_interval=_mean_interval(net, cutoff, draw),
+        net_return_interval=_mean_interval(net, cutoff, draw, step=step),
         n_unknown=n_unknown,
     )
 
@@ -211,20 +219,21 @@ def _drawer(step: int, rng: np.random.Generator) -> Callable[[int], FloatArray]:
 
 
 def _rate_interval(
-    successes: FloatArray, cutoff: IntArray, draw: Callable[[int], FloatArray]
+    successes: FloatArray, cutoff: IntArray, draw: Callable[[int], FloatArray], *, step: int
 ) -> Interval | None:
     if len(successes) == 0:
         return None
     sums, counts = _by_cutoff(successes, cutoff)
-    return hit_rate_interval(sums, counts, draw(len(sums)), level=LEVEL)
+    overlap = overlap_of(cutoff, step=step)
+    return hit_rate_interval(sums, counts, draw(len(sums)), level=LEVEL, overlap=overlap)
 
 
 def _mean_interval(
-    values: FloatArray, cutoff: IntArray, draw: Callable[[int], FloatArray]
+    values: FloatArray, cutoff: IntArray, draw: Callable[[int], FloatArray], *, step: int
 ) -> Interval | None:
-    sums, counts = _by_cutoff(values, cutoff)
-    if len(sums) < MIN_CUTOFFS:
+    if n_effective(cutoff, step=step) < MIN_CUTOFFS:
         return None
+    sums, counts = _by_cutoff(values, cutoff)
     drawn = draw(len(sums))
     return percentile_interval(ratio(drawn @ sums, drawn @ counts), level=LEVEL)
 

@@ -84,8 +84,9 @@ class ValidatorSettings(Settings):
         Largest correlation of the trade with what is held, 0 to 1.
     min_net_edge_bps : float
         Least expected return net of a round trip, basis points.
-    min_judged_signals : int
-        Past signals with an outcome from which their hit rate counts.
+    min_judged_cutoffs : int
+        Independent cutoffs of past signals with an outcome from which their hit rate counts; that
+        so many are all wrong by chance is less likely than 1 in 40 from 6 on.
     """
 
     history_sessions: int = Field(default=504, ge=2)
@@ -99,7 +100,7 @@ class ValidatorSettings(Settings):
     min_correlation_sessions: int = Field(default=40, ge=3)
     max_correlation: float = Field(default=0.85, ge=0, le=1)
     min_net_edge_bps: float = Field(default=0.0, ge=0)
-    min_judged_signals: int = Field(default=100, ge=1)
+    min_judged_cutoffs: int = Field(default=6, ge=1)
 
     @model_validator(mode="after")
     def _fit(self) -> Self:

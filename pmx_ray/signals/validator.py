@@ -97,15 +97,16 @@ def check_statistics(signal: Signal, context: MarketContext) -> LayerCheck:
 
 def _past(signal: Signal, context: MarketContext) -> tuple[Check, ...]:
     quality = context.quality.get(signal.source)
-    enough = context.settings.validator.min_judged_signals
-    if quality is None or quality.n_sided < enough or not SIDE[signal.action]:
+    enough = context.settings.validator.min_judged_cutoffs
+    if quality is None or quality.n_effective < enough or not SIDE[signal.action]:
         return ()
     high = quality.hit_rate_interval[1] if quality.hit_rate_interval else None
     past = judged(
         "hit_rate", high, ">=", 0.5, unit="fraction",
         say=lambda value, limit: (
-            f"Its past signals were right {quality.n_hits} times out of {quality.n_sided}, an "
-            f"interval that ends at {value}; it must reach {limit}."
+            f"Its past signals were right {quality.n_hits} times out of {quality.n_sided}, worth "
+            f"{quality.n_effective:.1f} independent cutoffs, an interval that ends at {value}; it "
+            f"must reach {limit}."
         ),
         missing="The interval of its past signals' hit rate is not known.",
     )  # fmt: skip

@@ -96,6 +96,31 @@ def test_quality_interval_is_that_of_hits_pooled_over_tickers():  # proves A8, S
     assert low < found.net_return < high
 
 
+def test_quality_when_horizons_overlap_then_few_observations():  # proves A8
+    rising = {t: 100.0 * 1.01 ** np.arange(60) for t in ("A", "B", "C")}
+    past = [Past(t, BUY, day, step=20) for day in range(10, 40) for t in rising]
+    found = judged(past, rising)
+    assert (found.n_sided, found.n_hits, found.n_cutoffs, found.n_effective) == (90, 90, 30, 1.5)
+    assert found.hit_rate_interval == pytest.approx(wilson(1.5, 1.5, level=0.95))
+    assert found.net_return_interval is None
+    apart = judged([Past("A", BUY, day, step=20) for day in (0, 20, 39)], rising, n_sessions=60)
+    assert (apart.n_cutoffs, apart.n_effective) == (3, 1.5)  # two of them overlap, by a session
+
+
+@pytest.mark.parametrize("step", [5, 20])
+def test_quality_when_always_long_without_skill_then_one_half_is_rarely_missed(step):  # proves A8
+    rng = np.random.default_rng(step)
+    n_runs, missed, n_tickers = 60, 0, 5
+    for _ in range(n_runs):
+        moves = rng.normal(size=(30 + step, 1)) + rng.normal(size=(30 + step, n_tickers))
+        close = 100 * np.exp(np.vstack([np.zeros(n_tickers), np.cumsum(moves, axis=0)]) / 100)
+        closes = {f"T{n}": column for n, column in enumerate(close.T)}
+        past = [Past(t, BUY, day, step=step) for day in range(1, 31) for t in closes]
+        low, high = judged(past, closes).hit_rate_interval
+        missed += not low <= 0.5 <= high
+    assert missed <= 9  # 15 %: 3 of 60 are nominal; before overlap counted, 15 and 35
+
+
 @settings(max_examples=50)
 @given(st.lists(st.tuples(st.sampled_from(Action), st.integers(0, 19)), max_size=20))
 def test_quality_when_later_prices_change_then_outcomes_known_before_do_not(drawn):

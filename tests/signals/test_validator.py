@@ -31,12 +31,12 @@ def of(returns=ALTERNATING, **changed):
     return market({"AAPL": returns}, **changed)
 
 
-def quality(n_hits, n_sided, high):
+def quality(n_hits, n_sided, high, n_effective=30.0):
     return SignalQuality(
         n_sessions=30, n_signals=n_sided, n_judged=n_sided, n_passed=n_sided, passed_frac=1.0,
         passed_interval=(0.9, 1.0), n_traded=n_sided, n_cutoffs=30, n_sided=n_sided, n_hits=n_hits,
-        hit_rate_frac=n_hits / n_sided, hit_rate_interval=(0.1, high), net_return=0.0,
-        net_return_interval=None, n_unknown=0,
+        n_effective=n_effective, hit_rate_frac=n_hits / n_sided, hit_rate_interval=(0.1, high),
+        net_return=0.0, net_return_interval=None, n_unknown=0,
     )  # fmt: skip
 
 
@@ -96,7 +96,8 @@ def test_statistics_by_hand(returns, changed, passed, value, limit):  # proves A
     [
         (quality(30, 100, 0.49), BUY, False),
         (quality(42, 100, 0.52), BUY, True),  # may be chance
-        (quality(20, 99, 0.4), BUY, True),  # too few to say
+        (quality(0, 600, 0.4, 5.9), BUY, True),  # 600, worth too few to say
+        (quality(0, 600, 0.4, 6.0), BUY, False),
         (quality(30, 100, 0.49), HOLD, True),  # nothing to lose
     ],
 )

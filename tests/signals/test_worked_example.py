@@ -59,7 +59,7 @@ def test_example_by_hand():  # proves A7, A18, M6
     assert (LLM.action, LLM.position_frac, LLM.confidence) == (Action.SELL, 0.0, 0.1)
     assert all(check.passed for check in validate(CHAMPION, MARKET))
     served = merge(CHAMPION, LLM).signal
-    assert served.position_frac == pytest.approx(0.0065288, abs=1e-7)
+    assert served.position_frac == pytest.approx(0.0065295, abs=1e-7)
     assert (served.action, served.risk_level) == (Action.BUY, RiskLevel.HIGH)
     assert "buy 0.65 %, confidence 0.5987 |" in EXAMPLE
     assert served.confidence == CHAMPION.confidence

@@ -7,6 +7,8 @@ from pmx_ray.stats.intervals import (
     MIN_CUTOFFS,
     block_length,
     hit_rate_interval,
+    n_effective,
+    overlap_of,
     percentile_interval,
     ratio,
     resample_counts,
@@ -122,3 +124,33 @@ def test_hit_rate_interval_when_no_side_is_taken_then_nan():
 
 def test_ratio_when_the_denominator_is_zero_then_nan():
     np.testing.assert_array_equal(ratio(np.array([1.0, 0.0]), np.array([2.0, 0.0])), [0.5, np.nan])
+
+
+@pytest.mark.parametrize(
+    ("cutoffs", "step", "overlap", "n"),
+    [
+        (range(30), 1, 1, 30.0),
+        (range(30), 5, 5, 6.0),
+        (range(30), 20, 20, 1.5),
+        (range(0, 150, 5), 20, 4, 7.5),
+        (range(0, 150, 5), 12, 3, 10.0),  # ceil(12 / 5)
+        (range(0, 600, 20), 20, 1, 30.0),
+        ([0, 0, 0, 1], 5, 2, 1.0),  # three tickers of one cutoff
+        ([7], 20, 1, 1.0),
+        ([3, 1, 2, 50, 90], 3, 3, 5 / 3),  # where they lie closest
+        ([], 5, 1, 0.0),
+    ],
+)
+def test_n_effective_by_hand(cutoffs, step, overlap, n):
+    positions = np.array(list(cutoffs), dtype=np.int64)
+    assert overlap_of(positions, step=step) == overlap
+    assert n_effective(positions, step=step) == pytest.approx(n)
+
+
+def test_hit_rate_interval_when_outcomes_overlap_then_as_wide_as_fewer_cutoffs():
+    hits, sides = np.full(30, 6.0), np.full(30, 8.0)
+    few = hit_rate_interval(hits, sides, _counts(30), level=0.95, overlap=20)
+    assert few == pytest.approx(wilson(0.75 * 1.5, 1.5, level=0.95))
+    some = hit_rate_interval(hits, sides, _counts(30), level=0.95, overlap=2)
+    assert some == pytest.approx(wilson(0.75 * 15, 15, level=0.95))  # the bootstrap: 0.75 alone
+    assert some[1] - some[0] > np.diff(hit_rate_interval(hits, sides, _counts(30), level=0.95))[0]
