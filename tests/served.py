@@ -74,10 +74,14 @@ def decided(
     *,
     step: int = 5,
     outcome: Outcome = Outcome.PROMOTE,
-    fallback: str = "random_walk",
+    fallback: str = "",
 ) -> GovernanceDecision:
-    """Return a decision about a forecaster of the sweep; one check of it is as the outcome."""
+    """Return a decision about a forecaster of the sweep; one check of it is as the outcome.
+
+    The random walk takes over from it, or another one from the random walk, unless named.
+    """
     ids = {spec.label: spec.id for spec in sweep.specs}
+    fallback = fallback or next(other for other in ("random_walk", *ids) if other != label)
     passed = outcome is Outcome.PROMOTE
     check = Check("sharpe", 1.5, ">=", 1.0 if passed else 2.0, "ratio", passed, "It was found.")
     key, policy = str(evaluated(sweep)[1]["key"]), GovernancePolicy().sha256

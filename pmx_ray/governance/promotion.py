@@ -13,6 +13,10 @@ from pmx_ray.ledger.chain import AuditEntry, NewEntry
 PROMOTE, REVERT = "promote", "revert"
 """Kinds of the audit entries."""
 
+NEVER_WAIVED = ("leak_audit", "fallback")
+"""Checks that no override waives: figures that saw the future mean nothing, and a model that has
+nothing behind it cannot be taken out of service."""
+
 
 def promote(
     registry: Registry,
@@ -67,7 +71,8 @@ def promote(
     ------
     DataError
         If the decision is no promotion and not overridden, or is about another version; if an
-        override gives no reason, names no one, or finds nothing to override.
+        override gives no reason, names no one, finds nothing to override, or would waive a check
+        of ``NEVER_WAIVED``.
     RegistryError
         If a version does not verify.
     StaleVersionError
@@ -228,6 +233,11 @@ def _check_outcome(
         raise DataError(
             f"{named}, and no one by name answers for the override; failed checks: {failed}; "
             "add --approved-by NAME"
+        )
+    elif fatal := [check for check in decision.failed if check.name in NEVER_WAIVED]:
+        raise DataError(
+            f"{named}, and no override waives {' or '.join(check.name for check in fatal)}; "
+            f"{' '.join(check.sentence for check in fatal)} Mend it and certify again"
         )
 
 

@@ -49,8 +49,8 @@ def register(registry: Registry, sweep: Sweep, decision: GovernanceDecision) -> 
     Raises
     ------
     DataError
-        If the sweep was evaluated again since, the decision names no fallback, or the sweep's
-        folds leave no model to serve.
+        If the sweep was evaluated again since, the decision names no fallback or the challenger
+        as its own, or the sweep's folds leave no model to serve.
     LakeError
         If a block of the sweep is gone, or the store cannot be written.
     """
@@ -64,6 +64,12 @@ def register(registry: Registry, sweep: Sweep, decision: GovernanceDecision) -> 
         raise DataError(
             f"decision {decision.id[:12]} names no fallback, and nothing is put in service "
             f"without one; certify again with: pmx certify {sweep.folder} --fallback LABEL"
+        )
+    if decision.fallback == decision.challenger:
+        raise DataError(
+            f"decision {decision.id[:12]} names {decision.fallback_label} as its own fallback, and "
+            "nothing could take over from it; certify again with another: "
+            f"pmx certify {sweep.folder} --fallback LABEL"
         )
     step = decision.step
     specs = {spec.id: spec for spec in sweep.specs}

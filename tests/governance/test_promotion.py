@@ -191,6 +191,20 @@ def test_promote_when_the_override_is_not_whole_then_refused_and_nothing_logged(
     assert desk.where() == {}
 
 
+@pytest.mark.parametrize("name", ["leak_audit", "fallback"])
+def test_promote_when_the_override_would_waive_what_none_may_then_refused_by_name(
+    desk: Desk, name: str
+) -> None:
+    failed = Check(name, 0.0, ">=", 1.0, "fraction", passed=False, sentence="It served 0 %.")
+    verdict = replace(decision(outcome=Outcome.HOLD), checks=(failed,))
+    with pytest.raises(DataError, match=f"no override waives {name}; It served 0 %"):
+        promote(
+            desk.registry, desk.ledger, verdict, desk.register_judged(verdict),
+            actor="ann", approved_by=("ben",), key="k", clock=desk.clock, override="paper",
+        )  # fmt: skip
+    assert desk.log.head().n == 0
+
+
 def test_promote_when_an_override_is_replayed_then_one_row_and_another_reason_is_refused(
     desk: Desk,
 ) -> None:

@@ -216,6 +216,12 @@ def test_register_when_the_decision_names_no_fallback_then_refused(sweep: Sweep)
         register(registry_of(sweep.folder.parent), sweep, held)
 
 
+def test_register_when_the_fallback_is_the_challenger_then_refused(sweep: Sweep) -> None:
+    held = decided(sweep, "drift", outcome=Outcome.HOLD, fallback="drift")
+    with pytest.raises(DataError, match="names drift as its own fallback"):
+        register(registry_of(sweep.folder.parent), sweep, held)
+
+
 def test_record_when_no_trade_gained_or_none_was_made_then_no_payoff() -> None:
     assert record_of(np.array([-0.01, -0.02])).payoff_ratio is None
     assert record_of(np.array([0.01])).win_rate_frac == 1.0
