@@ -49,11 +49,13 @@ serve: $(VENV)/.core $(SERVICE)/token ## put a demo champion in service and serv
 # A champion for the demo. No model earns a certificate on these prices, so that a person has to
 # answer for it; every signal says so.
 $(SERVICE)/token: | $(VENV)/.core
+	rm -rf $(SERVICE)/demo-*
 	$(BIN)/pmx sweep configs/sweep/demo.yaml
 	$(BIN)/pmx certify $(SERVICE)/demo-* --challenger samossa --step 20 || test $$? -eq 1
 	$(BIN)/pmx promote $(SERVICE)/demo-*/decision.json --approved-by "$${USER:-demo}" \
 		--override "a demonstration; no money rests on it"
-	umask 077 && $(BIN)/pmx token demo --scope admin > $@.part && mv $@.part $@
+	umask 077 && rm -f $(SERVICE)/api_tokens && $(BIN)/pmx token demo --scope admin > $@.part
+	mv $@.part $@
 
 serve-llm: $(VENV)/.llm ## serve a small language model over Ollama's protocol
 	$(BIN)/pmx llm serve

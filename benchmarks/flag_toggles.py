@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     figures = {
         "n_changes": len(changes),
         "n_requests": len(answers),
-        "n_failed": sum(answer.status != 200 for answer in answers),
+        "n_failed": sum(answer.status != 200 or answer.repeated for answer in answers),
         "replicas": len({answer.replica for answer in answers if answer.replica}),
         "p50_s": float(np.quantile(spans, 0.5)),
         "p99_s": float(np.quantile(spans, 0.99)),

@@ -20,6 +20,7 @@ from serve_apps.explanation import UnknownSignalError, explain
 from serve_apps.gate import FAULT, Caller, Gate
 from serve_apps.numbers import CONTENT_TYPE
 from serve_apps.problems import RETRY_S, problem, status_of
+from serve_apps.slow_lane import SlowLane
 from serve_apps.strict_json import StrictRoute
 from serve_apps.tokens import Scope
 
@@ -85,11 +86,12 @@ def build_api(desk: Desk) -> FastAPI:
     )
     api.router.route_class = StrictRoute
     _add_errors(api)
-    _add_probes(api, desk)
-    _add_signals(api, desk)
+    lane = SlowLane()
+    _add_probes(api, desk, lane)
+    _add_signals(api, desk, lane)
     _add_flags(api, desk)
-    _add_governance(api, desk)
-    pages.mount(api, desk)
+    _add_governance(api, desk, lane)
+    pages.mount(api, desk, lane)
     _describe_tokens(api)
     return api
 
@@ -110,7 +112,7 @@ def _add_errors(api: FastAPI) -> None:
     async def known(request: Request, error: Exception) -> Response:  # noqa: ARG001
         assert isinstance(error, PmxError)  # noqa: S101 - registered for it alone
         status = status_of(error)
-        return problem(status, str(error), retry_after_s=RETRY_S if status == 503 else None)
+        return problem(status, str(error), retry_after_s=RETRY_S if status in {429, 503} else None)
 
     async def http(request: Request, error: Exception) -> Response:  # noqa: ARG001
         assert isinstance(error, HTTPException)  # noqa: S101 - registered for it alone
@@ -127,7 +129,7 @@ def _add_errors(api: FastAPI) -> None:
     api.add_exception_handler(HTTPException, http)
 
 
-def _add_probes(api: FastAPI, desk: Desk) -> None:
+def _add_probes(api: FastAPI, desk: Desk, lane: SlowLane) -> None:
     @api.get("/livez", tags=["probes"])
     async def livez() -> dict[str, str]:
         """Say that the replica runs."""
@@ -166,12 +168,12 @@ def _add_probes(api: FastAPI, desk: Desk) -> None:
         return Response(desk.numbers.exposition(), media_type=CONTENT_TYPE)
 
     @api.get("/v1/status", tags=["probes"])
-    def status() -> dict[str, Any]:
-        """Return what serves, how fresh it is, and counts since the ledger began."""
-        return office.status(desk)
+    async def status() -> dict[str, Any]:
+        """Return what serves, how fresh it is, and counts of what the ledger keeps."""
+        return await lane.run(lambda: office.status(desk))
 
 
-def _add_signals(api: FastAPI, desk: Desk) -> None:
+def _add_signals(api: FastAPI, desk: Desk, lane: SlowLane) -> None:
     @api.get("/v1/tickers", tags=["signals"])
     async def tickers() -> dict[str, list[str]]:
         """Return the tickers that are served."""
@@ -210,12 +212,12 @@ def _add_signals(api: FastAPI, desk: Desk) -> None:
         return Response(body, media_type="application/json")
 
     @api.get("/v1/signals/{signal_id}/explain", tags=["signals"])
-    def explained(
+    async def explained(
         signal_id: Annotated[str, Path(max_length=128, description="Id of a bundle.")],
     ) -> dict[str, Any]:
         """Say what served a signal and why, by replaying its route."""
         try:
-            return explain(desk.ledger, signal_id, settings=desk.settings)
+            return await lane.run(lambda: explain(desk.ledger, signal_id, settings=desk.settings))
         except UnknownSignalError as error:
             raise HTTPException(404, str(error)) from None
 
@@ -236,11 +238,11 @@ def _add_flags(api: FastAPI, desk: Desk) -> None:
         return office.change_flags(desk, change, actor=_actor(request), key=idempotency_key)
 
 
-def _add_governance(api: FastAPI, desk: Desk) -> None:
+def _add_governance(api: FastAPI, desk: Desk, lane: SlowLane) -> None:
     @api.get("/v1/registry", tags=["governance"])
-    def registry() -> dict[str, Any]:
+    async def registry() -> dict[str, Any]:
         """Return what each alias points to, and by what right."""
-        return office.registry(desk)
+        return await lane.run(lambda: office.registry(desk))
 
     @api.post("/v1/promotions", tags=["governance"], status_code=201)
     def promotion(

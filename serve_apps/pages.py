@@ -13,13 +13,14 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from serve_apps.desk import Desk
 from serve_apps.gate import COOKIE
 from serve_apps.problems import RETRY_S, problem
+from serve_apps.slow_lane import BusyError, SlowLane
 
 _log = structlog.get_logger()
 
 COOKIE_S = 12 * 3600
 
 
-def mount(api: FastAPI, desk: Desk) -> None:
+def mount(api: FastAPI, desk: Desk, lane: SlowLane) -> None:
     """Add the pages to an application; they are no part of its described interface."""
 
     @api.get("/", include_in_schema=False)
@@ -27,11 +28,13 @@ def mount(api: FastAPI, desk: Desk) -> None:
         return RedirectResponse("/dashboard/index.html")
 
     @api.get("/dashboard/{name}", include_in_schema=False)
-    def dashboard(
+    async def dashboard(
         name: Annotated[str, Path(pattern=r"^[a-z]{1,32}\.html$")],
     ) -> Response:
         try:
-            page = desk.page(name)
+            page = await lane.run(lambda: desk.page(name))
+        except BusyError:
+            raise
         except Exception as error:  # noqa: BLE001 - whatever Ray raises, it is not the caller's
             _log.error("page failed", page=name, error=repr(error))
             return problem(503, "the pages do not answer; come again", retry_after_s=RETRY_S)

@@ -14,6 +14,7 @@ from pmx_ray.errors import (
     StaleVersionError,
     TakenKeyError,
 )
+from serve_apps.slow_lane import BusyError
 
 RETRY_S = 2.0
 """When to come again where nothing can be served yet, seconds."""
@@ -73,5 +74,7 @@ def status_of(error: PmxError) -> int:
             return 409
         case SettingsError() | DataError():
             return 422
+        case BusyError():
+            return 429
         case _:
             return 503

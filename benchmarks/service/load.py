@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+IDLE_S = 5.0
+"""Seconds after which a server may close a connection that nobody used."""
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -26,6 +29,8 @@ class Answer:
         What came; empty where bodies are not kept.
     replica : str
         Header ``X-PMX-Replica``; empty where there is none.
+    repeated : bool
+        Whether it was sent twice, as the connection had been closed before anything came.
     """
 
     due_s: float
@@ -34,6 +39,7 @@ class Answer:
     status: int
     body: bytes
     replica: str
+    repeated: bool = False
 
 
 @dataclass
@@ -53,8 +59,13 @@ class Load:
 
     @property
     def rate(self) -> float:
-        """Answers a second."""
-        return len(self.answers) / self.wall_s
+        """Answers with status 2xx a second."""
+        return (len(self.answers) - self.n_bad) / self.wall_s
+
+    @property
+    def n_repeated(self) -> int:
+        """Requests that were sent twice."""
+        return sum(answer.repeated for answer in self.answers)
 
     def latency_ms(self, q: float) -> float:
         """Return a quantile of the latency of answers with status 2xx, milliseconds."""
@@ -82,22 +93,27 @@ class Connection:
         self._head = f"Host: {host}:{port}\r\n{lines}"
         self._reader: asyncio.StreamReader | None = None
         self._writer: asyncio.StreamWriter | None = None
+        self._used_s = 0.0
 
     async def get(self, path: str, *, due_s: float, keep: bool) -> Answer:
         """Ask for a path."""
         sent_s = time.perf_counter()
-        for attempt in (0, 1):
+        idle_s = sent_s - self._used_s
+        repeated = False
+        while True:
             fresh = self._writer is None
             try:
                 status, replica, body = await self._ask(path)
-            except (OSError, asyncio.IncompleteReadError):
+            except (OSError, asyncio.IncompleteReadError) as error:
                 self.close()
-                if fresh or attempt:  # an idle connection may have been closed: ask once more
-                    return Answer(due_s, sent_s, time.perf_counter(), 0, b"", "")
+                came = isinstance(error, asyncio.IncompleteReadError) and bool(error.partial)
+                if fresh or repeated or came or idle_s < IDLE_S:
+                    return Answer(due_s, sent_s, time.perf_counter(), 0, b"", "", repeated)
+                repeated = True  # it was closed for being idle: every client asks again then
                 continue
+            self._used_s = time.perf_counter()
             kept = body if keep else b""
-            return Answer(due_s, sent_s, time.perf_counter(), status, kept, replica)
-        raise AssertionError
+            return Answer(due_s, sent_s, self._used_s, status, kept, replica, repeated)
 
     def close(self) -> None:
         """Close the connection."""

@@ -101,8 +101,9 @@ def promote_sweep(
     SettingsError
         If it was made under another policy.
     """
-    check_admissible(application, policy, ledger, clock=clock)
     decision = application.decision
+    if key is None or not _was_used(ledger, key):  # a repeated call gets its first answer
+        check_admissible(application, policy, ledger, clock=clock)
     models = register(registry, application.sweep, decision)
     entry = promote(
         registry,
@@ -210,3 +211,8 @@ def _check_policy(decision: GovernanceDecision, policy: GovernancePolicy) -> Non
             f"policy in force is {policy.sha256}; certify under that one, or name the policy in "
             "force with --policy"
         )
+
+
+def _was_used(ledger: Ledger, key: str) -> bool:
+    """Return whether an entry with this idempotency key is in the log; `promote` compares it."""
+    return any(entry.key == key for entry in AuditLog(ledger).entries())
