@@ -7,6 +7,7 @@ import numpy as np
 import signal_cases
 from signal_cases import model
 
+from pmx_ray.data.panel import Panel
 from pmx_ray.governance.decision import DECISION
 from pmx_ray.governance.manifest import ModelVersion
 from pmx_ray.governance.opening import open_registry
@@ -48,9 +49,7 @@ def promote_model(root, ledger, *, override=None):
     """Certify and promote a model, with a fallback beside it; return the audit entry."""
     case = governance_cases.passing()
     decision = (
-        case.decide()
-        if override is None
-        else case.with_facts(leaks={"findings": ("It saw tomorrow.",)}).decide()
+        case.decide() if override is None else case.with_facts(quality={"score": 0.5}).decide()
     )
     at = NOW - timedelta(days=3)
     payload = decision.as_document()
@@ -124,6 +123,27 @@ def record_signals(ledger, n_sessions=N_SESSIONS, *, tickers=TICKERS):
     ]
     SignalLog(ledger).record(records)
     return records
+
+
+def panel_of(records):
+    """Return the closes that signals were made at, each cutoff taken for one session."""
+    known = {(one.ticker, one.cutoff): one.close for one in records}
+    tickers = tuple(sorted({ticker for ticker, _ in known}))
+    days = sorted({day for _, day in known})
+    close = np.array(
+        [[known.get((ticker, day)) for day in days] for ticker in tickers], dtype=np.float64
+    ).reshape(len(tickers), len(days))
+    priced = ~np.isnan(close)
+    keep = np.flatnonzero(priced.any(axis=1))
+    begun = np.logical_or.accumulate(priced, axis=1)
+    to_come = np.logical_or.accumulate(priced[:, ::-1], axis=1)[:, ::-1]
+    return Panel(
+        calendar="",
+        tickers=tuple(tickers[n] for n in keep),
+        sessions=np.array(days, dtype="datetime64[D]"),
+        close=close[keep],
+        gap=(~priced & begun & to_come)[keep],
+    )
 
 
 def book_of_all(tickers=TICKERS):

@@ -1,7 +1,7 @@
 """`pmx dashboard`: the pages of the service as files."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -9,6 +9,10 @@ from pmx_ray.cli import options
 from pmx_ray.cli.options import Json, Out
 from pmx_ray.clock import utc_now
 from pmx_ray.place import default_root, ledger_url
+
+if TYPE_CHECKING:
+    from pmx_ray.backtest.costs import Costs
+    from pmx_ray.data.panel import Panel
 
 
 def mount(app: typer.Typer) -> None:
@@ -31,6 +35,13 @@ def dashboard(
             "language model, else the newest]"
         ),
     ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            help="Serve config, e.g. configs/serve.yaml: its prices and costs are what past "
+            "signals are held against. [default: none, and no outcomes are shown]"
+        ),
+    ] = None,
     out: Out = None,
     as_json: Json = False,
 ) -> None:
@@ -47,7 +58,9 @@ def dashboard(
     root = (out or default_root()).resolve()
     folder = to or root / "dashboard"
     with open_ledger(ledger_url(root)) as ledger:
-        pages = render_dashboard(read_facts(root, ledger, clock=utc_now, sweep=sweep))
+        panel, costs = _prices(config) if config is not None else (None, None)
+        facts = read_facts(root, ledger, clock=utc_now, sweep=sweep, panel=panel, costs=costs)
+        pages = render_dashboard(facts)
     folder.mkdir(parents=True, exist_ok=True)
     store = FolderStore(folder)
     for name, text in pages.items():
@@ -55,3 +68,14 @@ def dashboard(
     voice = Voice(options.console(), as_json)
     first = folder / "index.html"
     voice.say("dashboard", f"dashboard: {first}", path=str(first), pages=list(pages))
+
+
+def _prices(config: Path) -> "tuple[Panel, Costs]":
+    """Return the prices and costs of a service, as its own dashboard has them."""
+    from pmx_ray.data.sources import load_panel  # noqa: PLC0415
+    from serve_apps.lint import read_serve_config, service_settings  # noqa: PLC0415
+
+    document = read_serve_config(config, public=True)  # nothing is served here
+    settings = service_settings(document, where=str(config))
+    panel, _ = load_panel(settings.prices, clock=utc_now, threshold=settings.data_quality_threshold)
+    return panel, settings.signals.costs.build()

@@ -8,13 +8,16 @@ import sqlite3
 from dataclasses import replace
 from datetime import timedelta
 from html.parser import HTMLParser
+from pathlib import Path
 
 import dashboard_cases as cases
 import pytest
 import typer
+import yaml
 from typer.testing import CliRunner
 
 from pmx_ray.cli.dashboard import mount
+from pmx_ray.data.sources import load_panel
 from pmx_ray.errors import DataError
 from pmx_ray.ledger import open_ledger
 from pmx_ray.ledger.aliases import Alias
@@ -22,6 +25,7 @@ from pmx_ray.ledger.audit import AuditLog
 from pmx_ray.ledger.books import Bookshelf
 from pmx_ray.ledger.flag_arrivals import Propagation
 from pmx_ray.ledger.flags import FlagLog
+from pmx_ray.ledger.signal_log import SignalLog
 from pmx_ray.report.dashboard import PAGES, read_facts, render_dashboard
 from pmx_ray.report.dashboard.flags import (
     MEANINGS,
@@ -32,8 +36,16 @@ from pmx_ray.report.dashboard.flags import (
 from pmx_ray.report.dashboard.in_service import in_service
 from pmx_ray.report.dashboard.layout import SITE
 from pmx_ray.report.dashboard.requests import requests_page, requests_sentence
-from pmx_ray.report.dashboard.served import served, served_sentence, stake_sentence
+from pmx_ray.report.dashboard.served import (
+    Served,
+    served,
+    served_sentence,
+    served_table,
+    stake_sentence,
+)
 from pmx_ray.signals.flags import FlagValues
+from serve_apps.gallery import Gallery
+from serve_apps.lint import service_settings
 
 EVIL = "<script>window.owned=1</script>"
 
@@ -65,7 +77,8 @@ def stocked(tmp_path_factory):
     root = tmp_path_factory.mktemp("service")
     with open_ledger(f"sqlite:///{root}/ledger.db") as ledger:
         cases.stock(root, ledger, n_sessions=60)
-        return read_facts(root, ledger, clock=cases.clock), root
+        panel = cases.panel_of(SignalLog(ledger).since(cases.FIRST))
+        return read_facts(root, ledger, clock=cases.clock, panel=panel), root
 
 
 @pytest.fixture(scope="module")
@@ -171,6 +184,21 @@ def test_signals_when_models_spoke_then_each_word_and_each_refusal(pages):
     assert "Costs2 of 82 of 72 of 8" in text
     assert "The challenger did not speak: No challenger is set." in text
     assert "1,440 signals" in text  # 60 sessions of 8 tickers and 3 sources
+
+
+def test_served_when_many_get_nothing_then_a_hundred_are_named_and_the_rest_counted():
+    refused = {f"T{n:03}": "no model speaks." for n in range(130)}
+    text = _Text(str(served_table(Served({}, refused)))).text
+    assert text.count("gets no signal") == 100
+    assert "30 more tickers without a signal." in text
+
+
+def test_signals_when_there_are_no_prices_then_no_outcome_and_the_option_that_has_them(stocked):
+    facts, _ = stocked
+    text = _Text(PAGES["signals.html"](replace(facts, panel=None))).text
+    assert "pmx dashboard --config configs/serve.yaml" in text
+    assert "Quality of past signals" not in text
+    assert "Right direction to date" not in text
 
 
 def test_flags_when_changed_then_values_history_and_arrival(pages):
@@ -289,6 +317,38 @@ def test_verb_when_run_twice_then_the_same_files_and_one_line(stocked, tmp_path)
     assert {path.name for path in (tmp_path / "site").iterdir()} == set(SITE)
     shown = re.search("samossa is in service", (tmp_path / "site" / "index.html").read_text())
     assert shown
+
+
+def test_verb_when_given_the_serve_config_then_its_outcomes_are_the_services(tmp_path):
+    document = yaml.safe_load((Path(__file__).parents[2] / "configs" / "serve.yaml").read_text())
+    document["applications"][0]["args"]["signals"] = {"costs": {"slippage_bps": 70}}
+    (tmp_path / "serve.yaml").write_text(yaml.safe_dump(document))
+    settings = service_settings(document, where="serve.yaml")
+    panel, _ = load_panel(settings.prices, clock=cases.clock, threshold=0.9)
+    with open_ledger(f"sqlite:///{tmp_path}/ledger.db") as ledger:
+        days = panel.sessions[-40:].astype(object)
+        made = cases.record_signals(ledger, 40, tickers=panel.tickers[:3])
+        moved = [
+            replace(one, cutoff=days[(one.cutoff - cases.FIRST).days], book_id=f"on {one.cutoff}")
+            for one in made
+        ]
+        SignalLog(ledger).record(moved)
+        cases.shelve(ledger, cases.book_of_all().model_copy(update={"cutoff": days[-1]}))
+        gallery = Gallery(settings, home=tmp_path, ledger=ledger, clock=cases.clock)
+        served_page = gallery.page("signals.html")
+    app = typer.Typer()
+    mount(app)
+    runner = CliRunner(env={"PMX_LEDGER_URL": f"sqlite:///{tmp_path}/ledger.db"})
+    arguments = ["--out", str(tmp_path), "--config", str(tmp_path / "serve.yaml")]
+    done = runner.invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    written = (tmp_path / "dashboard" / "signals.html").read_text()
+    tables = [
+        re.search("<table[^>]*>(?:(?!<table).)*Quality of past signals.*?</table>", page, re.DOTALL)
+        for page in (served_page, written)
+    ]
+    assert tables[0].group() == tables[1].group()
+    assert "champion_model" in tables[0].group()
 
 
 def test_verb_when_the_sweep_named_is_none_then_data_error(tmp_path):

@@ -6,6 +6,7 @@ from browsing import open_page, outside, prefer, resize, start_browser
 from selenium.webdriver.support.ui import WebDriverWait
 
 from pmx_ray.ledger import open_ledger
+from pmx_ray.ledger.signal_log import SignalLog
 from pmx_ray.report.dashboard import PAGES, read_facts, render_dashboard
 
 FIGURES = {"models.html": 9, "signals.html": 4}
@@ -31,7 +32,8 @@ def site(report, tmp_path_factory):
     (sweep / "provenance.json").write_text('{"key": ""}', encoding="utf-8")
     with open_ledger(f"sqlite:///{root}/ledger.db") as ledger:
         cases.stock(root, ledger, n_sessions=100)
-        pages = render_dashboard(read_facts(root, ledger, clock=cases.clock))
+        panel = cases.panel_of(SignalLog(ledger).since(cases.FIRST))
+        pages = render_dashboard(read_facts(root, ledger, clock=cases.clock, panel=panel))
     for name, text in pages.items():
         (root / name).write_text(text, encoding="utf-8")
     return root

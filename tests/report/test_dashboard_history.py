@@ -1,5 +1,6 @@
 """What came of past signals: outcomes, the figures over windows, and the table of quality."""
 
+import re
 from dataclasses import replace
 from datetime import date, timedelta
 
@@ -7,6 +8,7 @@ import dashboard_cases as cases
 import numpy as np
 import pandas as pd
 import pytest
+from dashboard_cases import panel_of
 
 from pmx_ray.backtest.costs import CostSettings
 from pmx_ray.ledger import open_ledger
@@ -19,7 +21,8 @@ from pmx_ray.report.dashboard.history import (
     right_to_date,
     since,
 )
-from pmx_ray.report.dashboard.outcomes import latest_only, outcomes, panel_of
+from pmx_ray.report.dashboard.outcomes import outcomes
+from pmx_ray.report.dashboard.signals import quality_table
 from pmx_ray.signals.quality import backtest_signal_quality
 from pmx_ray.taxonomy import Action, RiskLevel
 
@@ -71,10 +74,16 @@ def test_panel_when_a_close_is_missing_then_a_gap_only_between_two_prices():
     assert panel.gap.tolist() == [[False, True, False], [False, False, False]]
 
 
-def test_latest_when_a_cutoff_was_computed_again_then_the_later_book():
-    again = replace(signal(0), book_id="b" * 64, action=Action.SELL)
-    (one,) = latest_only([signal(0), again])
-    assert one.action is Action.SELL
+def test_quality_when_a_place_had_two_models_then_a_row_for_each_with_its_name():
+    old = [signal(t, close=100.0 - t, model_id="0ld" + "0" * 9) for t in range(4)]
+    new = [signal(t, close=100.0 + t, model_id="new" + "0" * 9, label="other") for t in (4, 5, 6)]
+    again = replace(new[0], book_id="b" * 64, action=Action.HOLD)
+    made = [*old, new[0], again, *new[1:]]
+    table = re.sub(r"<[^>]+>", " ", str(quality_table(made, panel_of(made), COSTS)))
+    first, second = (table.index(name) for name in ("other new00000", "model 0ld00000"))
+    assert first < second
+    # Of the new one's three, one was taken back for a hold and the last is not due.
+    assert re.search(r"other new00000\s+30 sessions\s+100\.0%[^A-Z]*?\s1\s", table)
 
 
 def test_right_to_date_when_cutoffs_weigh_differently_then_pooled():

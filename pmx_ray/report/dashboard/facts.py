@@ -28,8 +28,8 @@ from pmx_ray.signals.types import SignalBook
 MAX_VERSIONS, MAX_REQUESTS = 1_000, 2_000
 """Versions of the flags and requests that are read, newest first."""
 
-YEAR = timedelta(days=366 + 30)
-"""How far back signals are read: a year of sessions, and what their horizons reach beyond."""
+YEAR = timedelta(days=366 + 92)
+"""How far back signals are read: a year of sessions, and the 60 that a horizon may begin before."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,7 +111,7 @@ def read_facts(
     sweep : Path, optional
         Folder of the evaluation to show; the newest with the language model unless given.
     panel : Panel, optional
-        Prices up to today, to hold past signals against.
+        Prices up to today, to hold past signals against; without them no outcome is shown.
     costs : Costs, optional
         What a trade costs; the defaults of ``CostSettings`` unless given.
 

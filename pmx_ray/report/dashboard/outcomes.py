@@ -13,36 +13,6 @@ from pmx_ray.signals.quality import SIDE
 from pmx_ray.stats.measures import hits
 
 
-def panel_of(records: Sequence[SignalRecord]) -> Panel:
-    """Return the closes that signals were made at, each cutoff taken for one session.
-
-    That is the market's calendar for a service that made signals at every session, and for no
-    other; real prices are better where they are at hand.
-    """
-    known = {(one.ticker, one.cutoff): one.close for one in records}
-    tickers = tuple(sorted({ticker for ticker, _ in known}))
-    days = sorted({day for _, day in known})
-    close = np.array(
-        [[known.get((ticker, day)) for day in days] for ticker in tickers], dtype=np.float64
-    ).reshape(len(tickers), len(days))
-    priced = ~np.isnan(close)
-    keep = np.flatnonzero(priced.any(axis=1))
-    begun = np.logical_or.accumulate(priced, axis=1)
-    to_come = np.logical_or.accumulate(priced[:, ::-1], axis=1)[:, ::-1]
-    return Panel(
-        calendar="",
-        tickers=tuple(tickers[n] for n in keep),
-        sessions=np.array(days, dtype="datetime64[D]"),
-        close=close[keep],
-        gap=(~priced & begun & to_come)[keep],
-    )
-
-
-def latest_only(records: Sequence[SignalRecord]) -> tuple[SignalRecord, ...]:
-    """Return one signal a source, ticker and cutoff: of books at one cutoff, the last given."""
-    return tuple({(one.source, one.ticker, one.cutoff): one for one in records}.values())
-
-
 def outcomes(records: Sequence[SignalRecord], panel: Panel, *, costs: Costs) -> pd.DataFrame:
     """Return a row a signal whose cutoff the panel holds, with what came of it.
 

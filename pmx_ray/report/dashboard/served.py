@@ -106,10 +106,13 @@ def served_table(found: Served) -> Markup:
         ("Position", NUMBER), ("Expected", NUMBER), ("Volatility", NUMBER),
         ("Confidence", NUMBER), ("Risk", NAMED), ("Reason", WORDS),
     ]  # fmt: skip
-    refused = (
+    refused = [
         tag("p", f"{ticker} gets no signal: {why}", class_="note warning")
-        for ticker, why in found.refused.items()
-    )
+        for ticker, why in list(found.refused.items())[:MAX_TICKERS]
+    ]
+    if len(found.refused) > MAX_TICKERS:
+        more = typeset.things(len(found.refused) - MAX_TICKERS, "more ticker")
+        refused.append(tag("p", f"{more} without a signal.", class_="note warning"))
     listed = table(
         "What each ticker gets; expected return and volatility are over the horizon", columns,
         rows, pinned=True,

@@ -8,7 +8,7 @@ import numpy as np
 from pmx_ray.backtest.costs import Costs
 from pmx_ray.data.panel import Panel
 from pmx_ray.ledger.flags import FlagRecord
-from pmx_ray.ledger.signal_log import SignalCounts, SignalRecord
+from pmx_ray.ledger.signal_log import SignalCounts, SignalRecord, latest_of_each
 from pmx_ray.report import board, shell, typeset
 from pmx_ray.report.dashboard.history import MARKET, NAMES, STYLES, WINDOWS, history_plots
 from pmx_ray.report.dashboard.layout import (
@@ -22,7 +22,7 @@ from pmx_ray.report.dashboard.layout import (
     table,
     verdict,
 )
-from pmx_ray.report.dashboard.outcomes import latest_only, outcomes, panel_of
+from pmx_ray.report.dashboard.outcomes import outcomes
 from pmx_ray.report.dashboard.served import (
     layers_table,
     said_table,
@@ -42,6 +42,10 @@ NAME = "signals.html"
 SERVE = "make serve"
 """The command that makes signals."""
 
+UNPRICED = "There are no prices at hand to hold the past signals against."
+PRICED = "pmx dashboard --config configs/serve.yaml"
+"""Without prices: what is said of past signals, and the command that has them."""
+
 
 def signals_page(
     book: SignalBook | None,
@@ -60,19 +64,19 @@ def signals_page(
     book : SignalBook or None
         The newest one.
     records : sequence of SignalRecord
-        Signals of the last year.
+        Signals of the last year, as ``SignalLog.since`` orders them.
     counts : SignalCounts
         Of all signals there ever were.
     flags : FlagRecord or None
         The flags in force.
     panel : Panel or None
-        Prices up to today; without, those that the signals themselves were made at.
+        Prices up to today; without them no outcome is shown.
     costs : Costs
         What a trade costs.
     at : datetime
         When the facts were read, UTC.
     """
-    chapters = [*_of_book(book, flags), *_of_past(latest_only(records), panel, costs)]
+    chapters = [*_of_book(book, flags), *_of_past(records, panel, costs)]
     spoke = {one.source for one in records}
     drawn = [name for name in STYLES if name in spoke or (name == MARKET and spoke)]
     return document(
@@ -130,39 +134,45 @@ def _of_book(book: SignalBook | None, flags: FlagRecord | None) -> list[Chapter]
 def _of_past(records: Sequence[SignalRecord], panel: Panel | None, costs: Costs) -> list[Chapter]:
     if not records:
         return [Chapter("quality", "Quality", "", missing("There are no past signals.", SERVE))]
-    prices = panel_of(records) if panel is None else panel
-    plots = history_plots(outcomes(records, prices, costs=costs), prices)
-    whence = (
-        "Held against the closes that the signals were made at, each cutoff a session. "
-        if panel is None
-        else ""
-    )
+    if panel is None:
+        return [Chapter("quality", "Quality", "", missing(UNPRICED, PRICED))]
+    plots = history_plots(outcomes(latest_of_each(records), panel, costs=costs), panel)
     lead = (
-        f"{whence}Right and net return are of signals to buy or sell whose outcome came in the "
-        "window; passed is of those made in it. Intervals cover 95 % and take the tickers of a "
-        "cutoff as moving together."
+        "Of each model in each place it had, newest first. Right and net return are of signals to "
+        "buy or sell whose outcome came in the window; passed is of those made in it. Intervals "
+        "cover 95 % and take the tickers of a cutoff as moving together."
     )
     return [
-        Chapter("quality", "Quality", lead, quality_table(records, prices, costs)),
+        Chapter("quality", "Quality", lead, quality_table(records, panel, costs)),
         Chapter("history", "History", "", shell.gallery(plots, choice="last"), plots=plots),
     ]
 
 
 def quality_table(records: Sequence[SignalRecord], panel: Panel, costs: Costs) -> Markup:
-    """Return a row a source and window: hit rate, net return and share passed, with intervals."""
+    """Return a row a source, model and window: hit rate, net return, share passed, intervals."""
     rows = []
     for source in Source:
-        own = [one for one in records if one.source == source.value]
-        for window, n in WINDOWS.items() if own else ():
-            rng = np.random.default_rng(0)
-            found = backtest_signal_quality(own, panel, costs=costs, rng=rng, n_sessions=n)
-            rows.append([NAMES[source].capitalize(), window, *_quality(found)])
+        spoke: dict[str, list[SignalRecord]] = {}
+        for record in records:
+            if record.source == source.value:
+                spoke.setdefault(record.model_id, []).append(record)
+        for own in sorted(spoke.values(), key=lambda said: said[-1].cutoff, reverse=True):
+            latest, name = latest_of_each(own), _model(own[-1])
+            for window, n in WINDOWS.items():
+                rng = np.random.default_rng(0)
+                found = backtest_signal_quality(latest, panel, costs=costs, rng=rng, n_sessions=n)
+                rows.append([NAMES[source].capitalize(), name, window, *_quality(found)])
     columns = [
-        ("Source", NAMED), ("Last", NAMED), ("Right", NUMBER), ("Of", NUMBER),
+        ("Source", NAMED), ("Model", NAMED), ("Last", NAMED), ("Right", NUMBER), ("Of", NUMBER),
         ("Net return a trade", NUMBER), ("Trades", NUMBER), ("Passed", NUMBER), ("Judged", NUMBER),
         ("Signals", NUMBER),
     ]  # fmt: skip
     return table("Quality of past signals", columns, rows, pinned=True)
+
+
+def _model(record: SignalRecord) -> str:
+    """Return a model's label, and enough of its id to tell it from another of that label."""
+    return f"{record.label} {record.model_id[:8]}"
 
 
 def _quality(found: SignalQuality) -> list[str | Markup]:
