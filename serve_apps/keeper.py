@@ -6,7 +6,7 @@ keeper that starts anew finds the newest book in the ledger and goes on from the
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -29,7 +29,9 @@ from pmx_ray.governance.terms import terms_of
 from pmx_ray.ledger import Ledger
 from pmx_ray.ledger.aliases import Aliases, Placement
 from pmx_ray.ledger.assessments import Assessments
+from pmx_ray.ledger.audit import AuditLog
 from pmx_ray.ledger.books import Bookshelf
+from pmx_ray.ledger.chain import AuditEntry
 from pmx_ray.ledger.flags import FlagLog
 from pmx_ray.ledger.pulse import Pulse, PulseReader
 from pmx_ray.ledger.signal_log import SignalLog, SignalRecord
@@ -284,13 +286,14 @@ class Keeper:
             except RegistryError as error:
                 failures[source] = str(error)
         found = self._forecast(panel, tuple({model.id for model in models.values()}))
+        log = AuditLog(self._ledger).entries()
         speakers = []
         for source, model in models.items():
             said = found[model.id]
             if isinstance(said, ModelFailure):
                 failures[source] = said.reason
                 continue
-            speakers.append(_speaker(said, source, model, wanted[source]))
+            speakers.append(_speaker(said, source, model, wanted[source], log))
         before = self._newest_book()
         if not speakers and before is not None:
             reasons = "; ".join(f"{source}: {why}" for source, why in failures.items())
@@ -409,9 +412,13 @@ class Keeper:
 
 
 def _speaker(
-    said: NowForecasts, source: Source, model: LoadedModel, placement: Placement
+    said: NowForecasts,
+    source: Source,
+    model: LoadedModel,
+    placement: Placement,
+    log: Sequence[AuditEntry],
 ) -> Speaker:
-    certified, sentence = standing(placement, model)
+    certified, sentence = standing(placement, model, log=log)
     record = terms_of(model).record
     reference = ModelRef(
         source=source,

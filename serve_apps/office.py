@@ -9,6 +9,7 @@ from pmx_ray.governance.promotion import revert as revert_champion
 from pmx_ray.governance.registry import Registry
 from pmx_ray.governance.standing import standing
 from pmx_ray.ledger.aliases import Alias, Aliases, placements
+from pmx_ray.ledger.audit import AuditLog
 from pmx_ray.ledger.chain import AuditEntry
 from pmx_ray.ledger.flags import FlagLog
 from pmx_ray.ledger.request_log import RequestLog
@@ -110,7 +111,7 @@ def change_flags(desk: Desk, change: FlagChange, *, actor: str, key: str | None)
 
 def registry(desk: Desk) -> dict[str, Any]:
     """Return what each alias points to; a model that does not verify is shown without a label."""
-    placed = Aliases(desk.ledger).current()
+    placed, log = Aliases(desk.ledger).current(), AuditLog(desk.ledger).entries()
     kept = _models(desk) if placed else None
     rows: dict[str, Any] = {}
     for alias, placement in placed.items():
@@ -126,7 +127,7 @@ def registry(desk: Desk) -> dict[str, Any]:
         except PmxError as error:
             row["trouble"] = str(error)
         else:
-            certified, sentence = standing(placement, model)
+            certified, sentence = standing(placement, model, log=log)
             row |= {"label": model.version.label, "certified": certified, "standing": sentence}
         rows[alias.value] = row
     return {"aliases": rows}

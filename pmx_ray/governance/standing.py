@@ -1,7 +1,7 @@
 """By what right a model serves, in words: of an alias, of an entry, of a version."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,9 @@ from pmx_ray.ledger.aliases import Alias, Placement
 from pmx_ray.ledger.chain import AuditEntry
 
 
-def standing(placement: Placement, model: LoadedModel) -> tuple[bool, str]:
+def standing(
+    placement: Placement, model: LoadedModel, *, log: Sequence[AuditEntry] = ()
+) -> tuple[bool, str]:
     """Return whether a model was certified itself, and in a sentence by what right it serves.
 
     Parameters
@@ -22,18 +24,63 @@ def standing(placement: Placement, model: LoadedModel) -> tuple[bool, str]:
         Where the alias points, and what put it there.
     model : LoadedModel
         The version that it points to; its files hold the decision about it.
+    log : sequence of AuditEntry, optional
+        The audit log, oldest first. Without it nobody looks whether the decision was overruled.
 
     Returns
     -------
     bool
-        True only if a decision of this model's own let every check pass. A fallback was exercised
-        and not judged, so False.
+        True only if a decision of this model's own let every check pass, and no later one about
+        the same forecaster at the same step said otherwise. A fallback was exercised and not
+        judged, so False.
     str
         By which decision and whose approval, or by whose override and why.
     """
     decision = decision_in(model)
     certified = decision is not None and decision.outcome is Outcome.PROMOTE
-    return certified, f"{_right(decision)}; {why(placement)}, entry {placement.entry.seq}."
+    later = None if decision is None else overruling(decision, log)
+    right = _right(decision)
+    if certified and later is not None:
+        certified, right = False, f"{right}, later overruled by entry {later.seq}"
+    return certified, f"{right}; {why(placement)}, entry {placement.entry.seq}."
+
+
+def overruling(decision: GovernanceDecision, log: Sequence[AuditEntry]) -> AuditEntry | None:
+    """Return the last entry after a decision's own that speaks of its forecaster, if against it.
+
+    It speaks of it if it holds a decision about the same spec at the same step: a certificate, or
+    the reversion that the monitor decided. A later certificate that lets every check pass is not
+    against it.
+
+    Parameters
+    ----------
+    decision : GovernanceDecision
+        What is asked about.
+    log : sequence of AuditEntry
+        Oldest first.
+    """
+    judged = [_judged_in(entry) for entry in log]
+    own = next((place for place, one in enumerate(judged) if one.get("id") == decision.id), -1)
+    later = [
+        (entry, one)
+        for entry, one in zip(log[own + 1 :], judged[own + 1 :], strict=True)
+        if (one.get("challenger"), one.get("step")) == (decision.challenger, decision.step)
+        and one.get("id") != decision.id
+    ]
+    if not later or later[-1][1]["outcome"] == Outcome.PROMOTE:
+        return None
+    return later[-1][0]
+
+
+def _judged_in(entry: AuditEntry) -> Mapping[str, Any]:
+    """Return the document of the certificate or the reversion that an entry holds, or nothing."""
+    match entry.kind:
+        case "certify":
+            return entry.payload
+        case "promote" | "challenge" | "revert":
+            return entry.payload.get("decision") or {}
+        case _:
+            return {}
 
 
 def why(placement: Placement) -> str:

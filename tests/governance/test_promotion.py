@@ -23,7 +23,7 @@ from pmx_ray.lake import FolderStore
 from pmx_ray.ledger import Ledger, open_ledger
 from pmx_ray.ledger.aliases import Alias, Aliases
 from pmx_ray.ledger.audit import AuditLog
-from pmx_ray.ledger.chain import AuditEntry
+from pmx_ray.ledger.chain import AuditEntry, NewEntry
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
@@ -96,7 +96,7 @@ def decision(spec: str = "garch", outcome: Outcome = Outcome.PROMOTE) -> Governa
 
 def standing_of(desk: Desk, alias: Alias = Alias.CHAMPION) -> tuple[bool, str]:
     placement = desk.aliases.current()[alias]
-    return standing(placement, desk.registry.load(placement.model))
+    return standing(placement, desk.registry.load(placement.model), log=desk.log.entries())
 
 
 @pytest.fixture
@@ -234,6 +234,43 @@ def test_standing_when_reverted_to_then_by_its_own_certificate(desk: Desk) -> No
     certified, words = standing_of(desk)
     assert not certified
     assert words == "Not certified: it failed sharpe; reverted: accuracy fell, entry 3."
+
+
+def log_certificate(desk: Desk, verdict: GovernanceDecision) -> AuditEntry:
+    return desk.log.append(NewEntry("certify", "pmx", verdict.as_document(), desk.clock()))
+
+
+@pytest.mark.parametrize("how", ["certificate", "monitor"])
+def test_standing_when_a_later_decision_said_otherwise_then_overruled_by_that_entry(
+    desk: Desk, how: str
+) -> None:
+    first, held = decision("garch"), decision("garch", Outcome.HOLD)
+    log_certificate(desk, replace(held, report_key="before"))  # what came before overrules nothing
+    log_certificate(desk, first)
+    desk.promote("garch", fallback=desk.register("ewma"))
+    log_certificate(desk, replace(held, step=1))  # another step is another matter
+    log_certificate(desk, decision("drift", Outcome.HOLD))
+    assert standing_of(desk)[0]
+    if how == "certificate":
+        entry = log_certificate(desk, held)
+        desk.promote("samossa")
+        desk.revert()
+    else:
+        desk.promote("samossa")
+        desk.promote("garch", key="again")
+        gone = replace(first, outcome=Outcome.REVERT, previous=first.id)
+        entry = desk.revert("accuracy fell", decision=gone)
+        desk.revert("a person wants it back")
+    assert desk.where()["champion"] == ("garch" if how == "certificate" else "ewma")
+    if how == "monitor":
+        desk.promote("garch", key="third")
+    certified, words = standing_of(desk)
+    assert not certified
+    assert words.startswith(
+        f"Certified: all 1 checks passed, later overruled by entry {entry.seq}; "
+    )
+    log_certificate(desk, replace(first, report_key="afterwards"))
+    assert standing_of(desk)[0]
 
 
 # proves D3

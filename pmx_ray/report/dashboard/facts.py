@@ -122,10 +122,11 @@ def read_facts(
     """
     problems: list[str] = []
     log, signal_log = AuditLog(ledger), SignalLog(ledger)
+    entries = log.entries()
     return DashboardFacts(
         at=clock(),
-        serving=in_service(Aliases(ledger).current(), root),
-        entries=log.entries(),
+        serving=in_service(Aliases(ledger).current(), root, log=entries),
+        entries=entries,
         audit=log.verify(),
         flags=FlagLog(ledger).history(MAX_VERSIONS),
         propagation=FlagArrivals(ledger).propagation(limit=MAX_VERSIONS),

@@ -1,5 +1,6 @@
 """What stands behind each alias: which model, since when, and by what right."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -8,6 +9,7 @@ from pmx_ray.errors import RegistryError, SettingsError
 from pmx_ray.governance.opening import open_registry
 from pmx_ray.governance.standing import standing
 from pmx_ray.ledger.aliases import Alias, Placement, Placements
+from pmx_ray.ledger.chain import AuditEntry
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,9 @@ class InService:
         return f"{self.label} {self.model[:12]}".strip()
 
 
-def in_service(placements: Placements, root: Path) -> tuple[InService, ...]:
+def in_service(
+    placements: Placements, root: Path, *, log: Sequence[AuditEntry] = ()
+) -> tuple[InService, ...]:
     """Return what each alias points to, in the order of ``Alias``; models are verified.
 
     Parameters
@@ -59,15 +63,17 @@ def in_service(placements: Placements, root: Path) -> tuple[InService, ...]:
         The aliases that are set.
     root : Path
         Folder of the sweep folders, beside which the registry is unless told otherwise.
+    log : sequence of AuditEntry, optional
+        As in ``standing``.
     """
-    return tuple(_one(placements[alias], root) for alias in Alias if alias in placements)
+    return tuple(_one(placements[alias], root, log) for alias in Alias if alias in placements)
 
 
-def _one(placement: Placement, root: Path) -> InService:
+def _one(placement: Placement, root: Path, log: Sequence[AuditEntry]) -> InService:
     try:
         model = open_registry(root, make_key=False).load(placement.model)
         label, verified = model.version.label, True
-        certified, right = standing(placement, model)
+        certified, right = standing(placement, model, log=log)
     except (RegistryError, SettingsError) as error:
         label, verified, certified, right = "", False, False, str(error)
     return InService(
