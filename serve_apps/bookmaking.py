@@ -8,6 +8,7 @@ from datetime import date, datetime
 import numpy as np
 
 from pmx_ray._typing import FloatArray
+from pmx_ray.backtest.track_record import TrackRecord
 from pmx_ray.data.panel import Panel
 from pmx_ray.governance.serving import NowForecasts
 from pmx_ray.ledger.signal_log import SignalRecord, latest_of_each
@@ -17,7 +18,6 @@ from pmx_ray.signals.market import MarketContext
 from pmx_ray.signals.quality import SignalQuality, backtest_signal_quality
 from pmx_ray.signals.risk import percentile, volatility_annual, volatility_history
 from pmx_ray.signals.settings import SignalSettings
-from pmx_ray.signals.track import TrackRecord
 from pmx_ray.signals.tracker import SignalTracker
 from pmx_ray.signals.types import BookEntry, Candidate, ModelRef, SignalBook, Source
 from pmx_ray.signals.validator import validate

@@ -40,7 +40,6 @@ from pmx_ray.llm.recording import Recorder
 from pmx_ray.signals.flag_source import state_of
 from pmx_ray.signals.monitor import watch as watch_health
 from pmx_ray.signals.quality import LOOK_BACK_SESSIONS, SignalQuality
-from pmx_ray.signals.track import TrackRecord
 from pmx_ray.signals.tracker import SignalTracker
 from pmx_ray.signals.types import ModelRef, SignalBook, Source
 from serve_apps.board import read_book, without_withdrawn
@@ -419,7 +418,6 @@ def _speaker(
     log: Sequence[AuditEntry],
 ) -> Speaker:
     certified, sentence = standing(placement, model, log=log)
-    record = terms_of(model).record
     reference = ModelRef(
         source=source,
         label=model.version.label,
@@ -429,8 +427,7 @@ def _speaker(
         certified=certified,
         standing=" ".join((sentence, *said.changed)),
     )
-    track = TrackRecord(record.n_trades, record.win_rate_frac, record.payoff_ratio)
-    return speaker_of(said, reference, track)
+    return speaker_of(said, reference, terms_of(model).record)
 
 
 def _step(book: SignalBook) -> int:

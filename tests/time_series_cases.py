@@ -29,7 +29,6 @@ from pmx_ray.ledger.assessments import Assessments
 from pmx_ray.llm.adviser import Adviser
 from pmx_ray.llm.settings import LlmSettings
 from pmx_ray.signals.settings import SignalSettings
-from pmx_ray.signals.track import TrackRecord
 from pmx_ray.signals.types import ModelRef, SignalBook, SignalBundle, Source
 from pmx_ray.taxonomy import Action
 from serve_apps.bookmaking import make_book, speaker_of
@@ -125,7 +124,8 @@ class Chain:
                 "bars_every_s": 1e-9,  # every look reads the prices
                 "pulse_every_s": 10.0,
                 "safe_after_s": SAFE_AFTER_S,
-                "signals": {"sizing": {"min_trades": 20}},  # eight folds make no thirty trades
+                # eight folds make no thirty trades, and are not worth ten
+                "signals": {"sizing": {"min_trades": 20, "min_effective_trades": 5}},
             }
         )
         url = f"sqlite:///{home / 'ledger.db'}"
@@ -287,7 +287,6 @@ def book_of(
     said = {source: forecast_now(panel, model) for source, model in models.items()}
     speakers = []
     for source, model in models.items():
-        record = terms_of(model).record
         reference = ModelRef(
             source=source,
             label=model.version.label,
@@ -297,8 +296,7 @@ def book_of(
             certified=False,
             standing="By hand.",
         )
-        track = TrackRecord(record.n_trades, record.win_rate_frac, record.payoff_ratio)
-        speakers.append(speaker_of(said[source], reference, track))
+        speakers.append(speaker_of(said[source], reference, terms_of(model).record))
     made = make_book(
         panel,
         speakers,

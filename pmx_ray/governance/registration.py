@@ -14,7 +14,7 @@ from pmx_ray.governance.decision import DECISION, GovernanceDecision
 from pmx_ray.governance.manifest import ModelVersion
 from pmx_ray.governance.registry import LoadedModel, Registry
 from pmx_ray.governance.terms import SERVICE, terms_in
-from pmx_ray.governance.trade_record import trade_records
+from pmx_ray.governance.trade_record import track_records
 from pmx_ray.provenance import ENGINE_VERSION
 
 
@@ -75,7 +75,7 @@ def register(registry: Registry, sweep: Sweep, decision: GovernanceDecision) -> 
     specs = {spec.id: spec for spec in sweep.specs}
     figures = {row["spec"]: row for row in report.leaderboard.to_pylist() if row["step"] == step}
     wanted = {decision.challenger, decision.fallback}
-    records = trade_records(sweep, report, wanted, step=step)
+    records = track_records(sweep, report, wanted, step=step)
 
     def put(spec_id: str, decision_id: str, files: Mapping[str, bytes]) -> LoadedModel:
         spec = specs[spec_id]

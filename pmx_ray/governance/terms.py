@@ -11,6 +11,7 @@ from pmx_ray.backtest.blocks import Scopes, scopes_of
 from pmx_ray.backtest.costs import CostSettings
 from pmx_ray.backtest.strategy import TradingRule
 from pmx_ray.backtest.sweep import Sweep
+from pmx_ray.backtest.track_record import TrackRecord
 from pmx_ray.config import Settings, parse
 from pmx_ray.data.panel import Panel
 from pmx_ray.errors import DataError, PmxError, RegistryError
@@ -20,24 +21,6 @@ from pmx_ray.governance.registry import LoadedModel
 
 SERVICE = "service.json"
 """Name of the file in a model version that holds its terms."""
-
-
-class TradeRecord(Settings):
-    """What came of the trades on a model's forecasts at one step, net of costs.
-
-    Attributes
-    ----------
-    n_trades : int
-        Trades on the common cells of the evaluation.
-    win_rate_frac : float
-        Share of them that gained, 0 to 1; 0 where there was none.
-    payoff_ratio : float, optional
-        Mean gain over mean loss; None where no trade gained or none lost.
-    """
-
-    n_trades: int = Field(ge=0)
-    win_rate_frac: float = Field(ge=0, le=1)
-    payoff_ratio: float | None = Field(gt=0)
 
 
 class ServingTerms(Settings):
@@ -65,7 +48,7 @@ class ServingTerms(Settings):
         Exchange calendar of the prices.
     scopes : tuple of tuple of str
         The tickers it was evaluated on, by what is fitted jointly.
-    record : TradeRecord
+    record : TrackRecord
         What its trades came to at ``step``.
     """
 
@@ -80,7 +63,7 @@ class ServingTerms(Settings):
     min_edge: float = Field(ge=0)
     calendar: str
     scopes: Scopes
-    record: TradeRecord
+    record: TrackRecord
 
     @property
     def tickers(self) -> tuple[str, ...]:
@@ -127,7 +110,7 @@ class ServingTerms(Settings):
         return f"{json.dumps(self.model_dump(mode='json'), indent=1)}\n".encode()
 
 
-def terms_in(sweep: Sweep, spec: ForecasterSpec, *, step: int, record: TradeRecord) -> ServingTerms:
+def terms_in(sweep: Sweep, spec: ForecasterSpec, *, step: int, record: TrackRecord) -> ServingTerms:
     """Return the terms of a forecaster of ``sweep``.
 
     Raises

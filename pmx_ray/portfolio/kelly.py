@@ -12,7 +12,12 @@ MAX_POSITION_FRAC = 0.02
 
 
 def kelly_fraction(win_rate_frac: float, payoff_ratio: float) -> float:
-    """Return ``f = p - q / b``, the share of capital whose growth is largest in the long run.
+    """Return ``f = p - q / b``, Kelly's share of capital where a losing trade loses its stake.
+
+    Capital then grows fastest in the long run. A trade in a stock loses a part of its stake, a mean
+    loss L of it; growth would be largest at ``f / L``, many times as much. Staking f itself treats
+    every loss as a total one: it is on the safe side by that factor, and no claim to the fastest
+    growth.
 
     Parameters
     ----------
@@ -48,7 +53,7 @@ def kelly_fraction(win_rate_frac: float, payoff_ratio: float) -> float:
     return win_rate_frac - (1.0 - win_rate_frac) / payoff_ratio
 
 
-def shrunk(kelly: float, *, n_trades: int, prior_trades: int) -> float:
+def shrunk(kelly: float, *, n_effective: float, prior_trades: int) -> float:
     """Return a Kelly fraction as seen by one who doubts its few trades.
 
     The win rate is pooled with ``prior_trades`` imagined trades that won as often as it takes to
@@ -59,22 +64,24 @@ def shrunk(kelly: float, *, n_trades: int, prior_trades: int) -> float:
     ----------
     kelly : float
         Of ``kelly_fraction``.
-    n_trades, prior_trades : int
-        Trades behind it, and imagined ones, >= 0.
+    n_effective : float
+        Independent trades that those behind it are worth, >= 0.
+    prior_trades : int
+        Imagined ones, independent, >= 0.
 
     Raises
     ------
     DataError
-        If a number of trades is below 0.
+        If a number of trades is below 0, or not finite.
 
     Examples
     --------
-    >>> shrunk(0.175, n_trades=100, prior_trades=100)
+    >>> shrunk(0.175, n_effective=100, prior_trades=100)
     0.0875
     """
-    if min(n_trades, prior_trades) < 0:
-        raise DataError(f"trades were {n_trades} and {prior_trades}; both must be >= 0")
-    return kelly * n_trades / (n_trades + prior_trades) if n_trades else 0.0
+    if not 0.0 <= n_effective < math.inf or prior_trades < 0:
+        raise DataError(f"trades were {n_effective} and {prior_trades}; both must be >= 0")
+    return kelly * n_effective / (n_effective + prior_trades) if n_effective else 0.0
 
 
 def stake_frac(kelly: float, *, confidence: float, fraction: float, cap_frac: float) -> float:

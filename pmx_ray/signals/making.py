@@ -7,11 +7,11 @@ from datetime import date
 import numpy as np
 from scipy import special
 
+from pmx_ray.backtest.track_record import TrackRecord
 from pmx_ray.errors import DataError
-from pmx_ray.portfolio.kelly import shrunk, stake_frac
+from pmx_ray.portfolio.kelly import kelly_fraction, shrunk, stake_frac
 from pmx_ray.signals.risk import risk_level_of, volatility_annual
 from pmx_ray.signals.settings import SignalSettings, SizingSettings
-from pmx_ray.signals.track import TrackRecord
 from pmx_ray.signals.types import Signal, Source
 from pmx_ray.taxonomy import Action, RiskLevel
 
@@ -167,15 +167,24 @@ def _stake(
             f"nothing is staked, as its track record has {track.n_trades} trades and "
             f"{settings.min_trades} are asked for"
         )
-    if track.kelly is None:
+    if track.n_effective < settings.min_effective_trades:
+        return 0.0, (
+            f"nothing is staked, as its {track.n_trades} trades are worth {track.n_effective:.1f} "
+            f"independent ones and {settings.min_effective_trades} are asked for"
+        )
+    if track.payoff_ratio is None:
         return 0.0, (
             f"nothing is staked, as all of its {track.n_trades} trades ended alike and gain over "
             "loss is not known"
         )
-    kelly = shrunk(track.kelly, n_trades=track.n_trades, prior_trades=settings.prior_trades)
+    kelly = shrunk(
+        kelly_fraction(track.win_rate_frac, track.payoff_ratio),
+        n_effective=track.n_effective,
+        prior_trades=settings.prior_trades,
+    )
     record = (
-        f"{track.n_trades} trades, {track.win_rate_frac:.1%} won, gain over loss "
-        f"{track.payoff_ratio:.2f}"
+        f"{track.n_trades} trades worth {track.n_effective:.1f} independent ones, "
+        f"{track.win_rate_frac:.1%} won, gain over loss {track.payoff_ratio:.2f}"
     )
     if kelly <= 0.0:
         return 0.0, f"nothing is staked, as its past trades did not pay ({record})"

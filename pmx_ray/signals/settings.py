@@ -8,6 +8,7 @@ from pmx_ray.backtest.costs import CostSettings
 from pmx_ray.backtest.strategy import TradingRule
 from pmx_ray.config import Settings
 from pmx_ray.portfolio.kelly import MAX_POSITION_FRAC
+from pmx_ray.stats.intervals import MIN_CUTOFFS
 
 
 class SizingSettings(Settings):
@@ -20,14 +21,18 @@ class SizingSettings(Settings):
         quarter of the variance.
     min_trades : int
         Out-of-sample trades below which nothing is staked.
+    min_effective_trades : int
+        Independent trades that they must be worth, else nothing is staked: trades of one cutoff
+        move together, and outcomes that overlap are largely the same.
     prior_trades : int
-        Imagined trades at break-even that the record is pooled with.
+        Imagined independent trades at break-even that the record is pooled with.
     max_position_frac : float
         Largest share of capital in one trade, at most 0.02.
     """
 
     kelly_frac: float = Field(default=0.5, ge=0, le=1)
     min_trades: int = Field(default=30, ge=1)
+    min_effective_trades: int = Field(default=MIN_CUTOFFS, ge=1)
     prior_trades: int = Field(default=100, ge=0)
     max_position_frac: float = Field(default=MAX_POSITION_FRAC, ge=0, le=MAX_POSITION_FRAC)
 

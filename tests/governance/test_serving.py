@@ -19,7 +19,6 @@ from pmx_ray.governance.registration import register
 from pmx_ray.governance.registry import LoadedModel
 from pmx_ray.governance.serving import forecast_now
 from pmx_ray.governance.terms import SERVICE, terms_of
-from pmx_ray.governance.trade_record import record_of
 from pmx_ray.lake import open_store
 
 LABELS = [ForecasterSpec.parse(entry).label for entry in FORECASTERS]
@@ -168,6 +167,8 @@ def test_terms_when_registered_then_those_of_the_evaluation(sweep: Sweep, label:
     ]
     record = terms.record
     assert record.n_trades == row["n_trades"]
+    # three tickers at a cutoff, and cutoffs 12 sessions apart, so that trades do not overlap
+    assert record.n_trades / 3 <= record.n_effective <= len(sweep.plan.cutoff)
     if record.payoff_ratio is not None:
         won = record.win_rate_frac / (1.0 - record.win_rate_frac)
         assert record.payoff_ratio * won == pytest.approx(row["profit_factor"], rel=1e-12)
@@ -201,6 +202,15 @@ def test_terms_when_missing_or_broken_then_refused(
         terms_of(model)
 
 
+def test_terms_when_of_before_trades_were_weighed_then_told_to_promote_again(sweep: Sweep) -> None:
+    model = registered(sweep, "drift").challenger
+    terms = json.loads(model.files[SERVICE])
+    del terms["record"]["n_effective"]
+    older = replace(model, files={SERVICE: json.dumps(terms).encode()})
+    with pytest.raises(RegistryError, match=r"record.n_effective.*certify and promote it again"):
+        terms_of(older)
+
+
 def test_register_when_folds_are_combinatorial_then_refused(tmp_path: Path) -> None:
     sweep = evaluated_sweep(
         tmp_path, forecasters=({"name": "drift"},),
@@ -220,9 +230,3 @@ def test_register_when_the_fallback_is_the_challenger_then_refused(sweep: Sweep)
     held = decided(sweep, "drift", outcome=Outcome.HOLD, fallback="drift")
     with pytest.raises(DataError, match="names drift as its own fallback"):
         register(registry_of(sweep.folder.parent), sweep, held)
-
-
-def test_record_when_no_trade_gained_or_none_was_made_then_no_payoff() -> None:
-    assert record_of(np.array([-0.01, -0.02])).payoff_ratio is None
-    assert record_of(np.array([0.01])).win_rate_frac == 1.0
-    assert record_of(np.array([])).n_trades == 0

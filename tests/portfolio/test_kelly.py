@@ -46,18 +46,35 @@ def test_kelly_when_a_number_is_outside_then_error(p, b):
         kelly_fraction(p, b)
 
 
+@given(rates.filter(lambda p: 0.02 < p < 0.98), ratios, st.floats(0.01, 1.0))
+def test_kelly_when_a_loss_takes_a_part_of_the_stake_then_below_the_fastest_growth(p, b, loss):
+    # proves A18
+    f = kelly_fraction(p, b)
+    if f <= 0.0:
+        return
+    fastest = f / loss
+
+    def growth(stake):
+        return p * np.log1p(stake * b * loss) + (1.0 - p) * np.log1p(-stake * loss)
+
+    beside = np.array([0.98 * fastest, min(1.02 * fastest, (fastest + 1.0 / loss) / 2.0)])
+    assert (growth(beside) <= growth(fastest) + 1e-12).all()
+    assert f <= fastest
+
+
 def test_shrunk_by_hand():
-    assert shrunk(0.175, n_trades=100, prior_trades=100) == 0.0875
-    assert shrunk(0.175, n_trades=25, prior_trades=100) == pytest.approx(0.035)
-    assert shrunk(0.175, n_trades=0, prior_trades=0) == 0.0
+    assert shrunk(0.175, n_effective=100, prior_trades=100) == 0.0875
+    assert shrunk(0.175, n_effective=25, prior_trades=100) == pytest.approx(0.035)
+    assert shrunk(0.175, n_effective=1.5, prior_trades=100) == pytest.approx(0.175 * 1.5 / 101.5)
+    assert shrunk(0.175, n_effective=0, prior_trades=0) == 0.0
     with pytest.raises(DataError, match="both must be >= 0"):
-        shrunk(0.1, n_trades=-1, prior_trades=0)
+        shrunk(0.1, n_effective=-1, prior_trades=0)
 
 
 @given(rates, ratios, st.integers(1, 10_000), st.integers(0, 1000))
 def test_shrunk_is_kelly_of_the_win_rate_pooled_with_break_even_trades(p, b, n, prior):
     pooled = (n * p + prior / (1.0 + b)) / (n + prior)
-    own = shrunk(kelly_fraction(p, b), n_trades=n, prior_trades=prior)
+    own = shrunk(kelly_fraction(p, b), n_effective=n, prior_trades=prior)
     assert own == pytest.approx(kelly_fraction(min(pooled, 1.0), b), abs=1e-9)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pmx_ray.portfolio import kelly
-from pmx_ray.signals import making, settings, track
+from pmx_ray.signals import making, settings
 
 ROOT = Path(__file__).parents[2]
 HOME = ROOT / "pmx_ray" / "portfolio" / "kelly.py"
@@ -52,7 +52,7 @@ def test_kelly_is_computed_in_one_module_only():  # proves A9
 def test_who_sizes_a_position_imports_that_module():  # proves A9
     assert making.stake_frac is kelly.stake_frac
     assert making.shrunk is kelly.shrunk
-    assert track.kelly_fraction is kelly.kelly_fraction
+    assert making.kelly_fraction is kelly.kelly_fraction
     assert settings.MAX_POSITION_FRAC is kelly.MAX_POSITION_FRAC
 
 
@@ -65,7 +65,6 @@ def test_nobody_but_the_making_of_signals_stakes():  # proves A9
     assert users == {
         "pmx_ray/signals/making.py",
         "pmx_ray/signals/settings.py",
-        "pmx_ray/signals/track.py",
     }
 
 

@@ -7,14 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pmx_ray.backtest.costs import CostSettings
+from pmx_ray.backtest.track_record import TrackRecord
 from pmx_ray.errors import DataError
 from pmx_ray.signals.making import Statement, make_signal, probability_right
 from pmx_ray.signals.settings import SignalSettings, SizingSettings
-from pmx_ray.signals.track import TrackRecord
 from pmx_ray.signals.types import Source
 from pmx_ray.taxonomy import Action, RiskLevel
 
-RECORD = TrackRecord(n_trades=100, win_rate_frac=0.55, payoff_ratio=1.2)
+RECORD = TrackRecord(n_trades=900, n_effective=100.0, win_rate_frac=0.55, payoff_ratio=1.2)
 QUARTER = SignalSettings(sizing=SizingSettings(kelly_frac=0.25))
 PHI_HALF = 0.6914624612740131  # standard normal distribution at 0.5, from tables
 
@@ -36,10 +36,12 @@ def test_make_signal_by_hand():  # proves A18
     assert signal.confidence == pytest.approx(PHI_HALF, abs=1e-12)  # (0.014 - 0.004) / 0.02
     assert signal.risk_level is RiskLevel.HIGH  # 0.02 * sqrt(252) = 31.7 % a year
     # Kelly 0.55 - 0.45 / 1.2 = 0.175; 100 of 200 trades are real: 0.0875; a quarter of it
+    # (900 trades, but worth 100)
     assert signal.position_frac == pytest.approx(0.0875 * PHI_HALF * 0.25, abs=1e-12)
     assert signal.why == (
         "Expected log return over the next session: +140.0 bp, more than the 40.0 bp that a trade "
-        "needs: buy; 1.51% of capital by Kelly's rule (100 trades, 55.0% won, gain over loss 1.20)."
+        "needs: buy; 1.51% of capital by Kelly's rule (900 trades worth 100.0 independent ones, "
+        "55.0% won, gain over loss 1.20)."
     )
 
 
@@ -72,17 +74,40 @@ def test_make_signal_when_edge_is_set_then_it_counts_and_not_the_cost():
     assert made(settings=SignalSettings(costs=CostSettings(fee_bps=80))).action is Action.HOLD
 
 
+def track(n_trades, n_effective, win_rate_frac, payoff_ratio):
+    return TrackRecord(
+        n_trades=n_trades,
+        n_effective=n_effective,
+        win_rate_frac=win_rate_frac,
+        payoff_ratio=payoff_ratio,
+    )
+
+
+def test_make_signal_when_trades_overlap_then_the_stake_is_that_of_few():  # proves A18
+    many, few = (made(track=track(n, 20.0, 0.55, 1.2)).position_frac for n in (9000, 30))
+    # 0.175 * 20 / 120, a quarter of it, times the confidence; 9000 independent ones reach the cap
+    assert many == few == pytest.approx(0.175 / 6 * 0.25 * made().confidence)
+    assert made(track=track(9000, 9000.0, 0.55, 1.2)).position_frac == 0.02
+
+
 @pytest.mark.parametrize(
-    ("track", "words"),
+    ("record", "words"),
     [
         (None, "nothing is staked, as the model has no track record"),
-        (TrackRecord(29, 0.6, 1.5), "has 29 trades and 30 are asked for"),
-        (TrackRecord(40, 1.0, None), "all of its 40 trades ended alike"),
-        (TrackRecord(400, 0.4, 1.0), "past trades did not pay (400 trades, 40.0% won"),
+        (track(29, 29.0, 0.6, 1.5), "has 29 trades and 30 are asked for"),
+        (track(40, 40.0, 1.0, None), "all of its 40 trades ended alike"),
+        (
+            track(400, 80.0, 0.4, 1.0),
+            "past trades did not pay (400 trades worth 80.0 independent ones, 40.0% won",
+        ),
+        (
+            track(600, 9.9, 0.6, 1.5),
+            "its 600 trades are worth 9.9 independent ones and 10 are asked for",
+        ),
     ],
 )
-def test_make_signal_when_the_record_supports_no_stake_then_none_and_said(track, words):
-    signal = made(track=track)
+def test_make_signal_when_the_record_supports_no_stake_then_none_and_said(record, words):
+    signal = made(track=record)
     assert (signal.action, signal.position_frac) == (Action.BUY, 0.0)
     assert words in signal.why
 

@@ -6,19 +6,20 @@ import numpy as np
 import pytest
 from signal_cases import CUTOFF, market
 
-from pmx_ray.portfolio.kelly import shrunk
+from pmx_ray.backtest.track_record import TrackRecord
+from pmx_ray.portfolio.kelly import kelly_fraction, shrunk
 from pmx_ray.signals.making import Statement, make_signal
 from pmx_ray.signals.merging import merge, priority, share_of
 from pmx_ray.signals.risk import volatility_annual
 from pmx_ray.signals.settings import SignalSettings
-from pmx_ray.signals.track import TrackRecord
 from pmx_ray.signals.types import Source
 from pmx_ray.signals.validator import validate
 from pmx_ray.taxonomy import Action, RiskLevel
 
 PAGE = (Path(__file__).parents[2] / "docs" / "signals.md").read_text(encoding="utf-8")
 EXAMPLE = PAGE.partition("## A worked example")[2].partition("\n## ")[0]
-RECORD = TrackRecord(n_trades=60, win_rate_frac=0.55, payoff_ratio=1.2)
+RECORD = TrackRecord(n_trades=600, n_effective=60.0, win_rate_frac=0.55, payoff_ratio=1.2)
+KELLY = kelly_fraction(0.55, 1.2)
 MARKET = market({"AAPL": np.tile([0.015, -0.015], 100)})
 
 
@@ -34,8 +35,8 @@ LLM = made(Source.LLM, -0.01, track=None, statement=Statement(Action.SELL, 0.1, 
 ROWS = {
     "confidence": f"{CHAMPION.confidence:.4f}",
     "annualised volatility": f"{volatility_annual(0.04**2, step=5) * 100:.2f} %, medium",
-    "Kelly": f"{RECORD.kelly:.4f}",
-    "shrunk": f"{shrunk(RECORD.kelly, n_trades=60, prior_trades=100):.4f}",
+    "Kelly": f"{KELLY:.4f}",
+    "shrunk": f"{shrunk(KELLY, n_effective=60.0, prior_trades=100):.4f}",
     "position": f"{CHAMPION.position_frac * 100:.2f} %",
     "`statistics`: width": f"{validate(CHAMPION, MARKET)[0].value:.2f} of 4",
     "`sizing`": f"{validate(CHAMPION, MARKET)[2].value * 100:.2f} % of 1 %",
