@@ -18,6 +18,7 @@ from pmx_ray.governance.certify import certify
 from pmx_ray.governance.decision import DECISION, GovernanceDecision
 from pmx_ray.governance.facts import Facts, FallbackFacts, LeakFacts, QualityFacts, TrialFacts
 from pmx_ray.governance.fallback import exercise
+from pmx_ray.governance.knowledge import knowledge_of
 from pmx_ray.governance.policy import GovernancePolicy
 from pmx_ray.governance.replays import replays
 from pmx_ray.governance.trials import trial_facts, trials_of
@@ -95,6 +96,7 @@ class Bench:
             quality=QualityFacts(float(quality["score"]), len(quality["quarantined"])),
             fallback=self.fallback,
             report_key=self.key,
+            knowledge=knowledge_of(challenger),
         )
         return certify(
             self.report,

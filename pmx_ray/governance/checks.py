@@ -7,6 +7,7 @@ from pmx_ray.governance import checks_of_profit as profit
 from pmx_ray.governance import checks_of_skill as skill
 from pmx_ray.governance.decision import Check
 from pmx_ray.governance.evidence import Evidence
+from pmx_ray.governance.knowledge import knowledge_cutoff
 from pmx_ray.governance.policy import GovernancePolicy
 
 
@@ -33,6 +34,8 @@ def _checks(evidence: Evidence, policy: GovernancePolicy) -> Iterator[Check]:
     for crisis in policy.crises:
         yield conduct.crisis(evidence, policy, name=crisis)
     yield conduct.leak_audit(evidence, policy)
+    if (known := evidence.facts.knowledge) is not None:
+        yield knowledge_cutoff(evidence, known)
     yield profit.n_trades(evidence, policy)
     yield profit.hit_rate(evidence, policy)
     yield profit.hit_rate_lower_bound(evidence, policy)

@@ -1,7 +1,7 @@
 """What a certificate rests on beside report and comparison: plain values, read elsewhere."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +109,19 @@ class FallbackFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class KnowledgeFacts:
+    """Since when a challenger that has read cannot have read of what it is asked about.
+
+    Attributes
+    ----------
+    published : date or None
+        Day by which its language model was published; None where that is not known.
+    """
+
+    published: date | None
+
+
+@dataclass(frozen=True, slots=True)
 class Facts:
     """Everything ``certify`` reads beside the report and the comparison.
 
@@ -123,6 +136,8 @@ class Facts:
         None where there is none.
     report_key : str
         Key of the evaluation that the report came from, of its provenance.
+    knowledge : KnowledgeFacts, optional
+        None for a forecaster that has read nothing it could recognise; see ``knowledge_of``.
     """
 
     trials: TrialFacts
@@ -131,3 +146,4 @@ class Facts:
     quality: QualityFacts
     fallback: FallbackFacts | None
     report_key: str
+    knowledge: KnowledgeFacts | None = None
