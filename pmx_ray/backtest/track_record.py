@@ -58,6 +58,7 @@ class TrackRecord(Settings):
         --------
         Two tickers at two cutoffs a session apart, held for 5 sessions: one bet, made once.
 
+        >>> import numpy as np
         >>> TrackRecord.of(np.array([0.03, -0.02, 0.01, -0.02]), np.array([0, 0, 1, 1]), step=5)
         TrackRecord(n_trades=4, n_effective=1.0, win_rate_frac=0.5, payoff_ratio=1.0)
         """
