@@ -22,6 +22,7 @@ class SlowLane:
 
     def __init__(self) -> None:
         self._limiter: anyio.CapacityLimiter | None = None
+        self._n = 0  # running and waiting; the limiter counts those that wait too late
 
     async def run(self, work: Callable[[], T]) -> T:
         """Return what ``work`` returns, once a thread of the lane is free.
@@ -31,8 +32,12 @@ class SlowLane:
         BusyError
             If too many wait already; and whatever ``work`` raises.
         """
-        limiter = self._limiter or anyio.CapacityLimiter(AT_ONCE)  # in the loop that uses it
-        self._limiter = limiter
-        if limiter.statistics().tasks_waiting >= WAITING:
+        if self._n >= AT_ONCE + WAITING:
             raise BusyError("too many ask for pages, status and explanations; come again")
-        return await anyio.to_thread.run_sync(work, limiter=limiter)
+        if self._limiter is None:
+            self._limiter = anyio.CapacityLimiter(AT_ONCE)  # in the loop that uses it
+        self._n += 1
+        try:
+            return await anyio.to_thread.run_sync(work, limiter=self._limiter)
+        finally:
+            self._n -= 1

@@ -1,6 +1,7 @@
 import threading
 
 import anyio
+import anyio.lowlevel
 import pytest
 
 from serve_apps.slow_lane import AT_ONCE, WAITING, BusyError, SlowLane
