@@ -4,7 +4,7 @@ A board never changes. When flags, book, champion or freshness change, a new one
 at once, and requests that began on the old one end on it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -129,13 +129,21 @@ def without_withdrawn(book: SignalBook, in_service: Mapping[Source, str]) -> Sig
     in_service : mapping of Source to str
         The model that each alias points to now.
     """
+    gone = [
+        source
+        for source, model in book.models.items()
+        if source is not Source.LLM and in_service.get(source) != model.model_id
+    ]
+    return less(book, gone) if gone else book
+
+
+def less(book: SignalBook, sources: Collection[Source]) -> SignalBook:
+    """Return a book without the signals of ``sources``, which says that they left service."""
     gone = {
         source: f"{model.label} (model {model.model_id[:12]}) was taken out of service"
         for source, model in book.models.items()
-        if source is not Source.LLM and in_service.get(source) != model.model_id
+        if source in sources
     }
-    if not gone:
-        return book
     entries = {
         ticker: entry.model_copy(
             update={

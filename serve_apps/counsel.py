@@ -95,7 +95,8 @@ class Counsel:
     def heard(self, panel: Panel, *, step: int) -> Speaker | str | None:
         """Return what the model said about a bar if it is news, why it says nothing, or None.
 
-        The first call about a bar begins to ask and returns None.
+        The first call about a bar begins to ask and returns None. What was said is said again
+        until ``passed_on`` is called.
 
         Parameters
         ----------
@@ -113,12 +114,16 @@ class Counsel:
             self._ask(panel, step, panel.tickers)
             return None
         if current.told != len(current.answers):
-            current.told = len(current.answers)
             return self.said(panel, step=step)
         again = tuple(ticker for ticker in current.failures if ticker not in current.settled)
         if again and time.monotonic() - current.asked_at_s >= AGAIN_S:
             self._ask(panel, step, again)
         return None
+
+    def passed_on(self) -> None:
+        """Take note that what was heard last is on the shelf."""
+        if self._round is not None:
+            self._round.told = len(self._round.answers)
 
     def _ask(self, panel: Panel, step: int, tickers: Sequence[str]) -> None:
         current = self._round
@@ -146,9 +151,9 @@ class Counsel:
         digests |= {a.exchange.digest for a in current.answers.values()}
         if len(digests) > 1:
             why = "the model behind its name changed while it was asked; it is asked again"
-            current.answers.clear()
+            current.failures.update(dict.fromkeys((*current.answers, *questions), why))
+            current.answers = {}
             current.settled.clear()
-            current.failures.update(dict.fromkeys(questions, why))
             return
         for ticker, answer in zip(questions, answers, strict=True):
             match answer:

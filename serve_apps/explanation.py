@@ -1,6 +1,7 @@
 """Why an answer was what it was: its route replayed from the records that it names."""
 
 from datetime import timedelta
+from itertools import combinations
 from typing import Any
 
 from pmx_ray.errors import LedgerError, NothingToServeError, SettingsError
@@ -11,8 +12,8 @@ from pmx_ray.signals.flag_source import state_of
 from pmx_ray.signals.flags import FlagState
 from pmx_ray.signals.router import route
 from pmx_ray.signals.signal_id import SignalId
-from pmx_ray.signals.types import SignalBook
-from serve_apps.board import read_book, stale_sentence
+from pmx_ray.signals.types import SignalBook, Source
+from serve_apps.board import less, read_book, stale_sentence
 from serve_apps.settings import ServiceSettings
 
 
@@ -75,13 +76,38 @@ def explain(ledger: Ledger, signal_id: str, *, settings: ServiceSettings) -> dic
 
 
 def _book(ledger: Ledger, asked: SignalId) -> SignalBook:
+    shelf = Bookshelf(ledger)
     try:
-        document = Bookshelf(ledger).get(asked.book)
+        document = shelf.get(asked.book)
     except LedgerError as error:
-        if "has an id" in str(error):
+        if "has an id" not in str(error):
+            raise
+        found = _lessened(shelf, asked)
+        if found is None:
             raise UnknownSignalError(str(error)) from None
-        raise
+        return found
     return read_book(document, book_id=asked.book)
+
+
+def _lessened(shelf: Bookshelf, asked: SignalId) -> SignalBook | None:
+    """Return a shelved book less models that had left service, if that is what was asked for.
+
+    A replica serves such a book from the moment the alias moves, whether or not the keeper comes
+    to shelve it.
+    """
+    leaving = (Source.CHAMPION, Source.FALLBACK, Source.CHALLENGER)
+    for kept in shelf.at_cutoff(asked.cutoff):
+        try:
+            book = read_book(kept.document, book_id=kept.book_id)
+        except LedgerError:
+            continue
+        there = [source for source in leaving if source in book.models]
+        for n in range(1, len(there) + 1):
+            for gone in combinations(there, n):
+                lessened = less(book, gone)
+                if lessened.id.startswith(asked.book):
+                    return lessened
+    return None
 
 
 def _flags(ledger: Ledger, version: int) -> FlagState:

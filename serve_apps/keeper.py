@@ -19,7 +19,7 @@ from pmx_ray.clock import Clock
 from pmx_ray.data.calendar import close_time
 from pmx_ray.data.panel import Panel
 from pmx_ray.data.sources import load_panel
-from pmx_ray.errors import LedgerError, LlmError, PmxError, RegistryError
+from pmx_ray.errors import DataError, LedgerError, LlmError, PmxError, RegistryError
 from pmx_ray.governance.opening import open_registry
 from pmx_ray.governance.policy import GovernancePolicy, load_policy
 from pmx_ray.governance.registry import LoadedModel
@@ -87,10 +87,14 @@ class _Known:
 
     panel: Panel | None = None
     read_at_s: float = -1e18
+    no_prices: str = "the prices were not read yet"
     trouble: str = ""
     book: SignalBook | None = None
-    judged: Panel | None = None
-    made_at_s: float = -1e18
+    book_seq: int = 0
+    unshelved: SignalBook | None = None
+    tried: Panel | None = None
+    tried_at_s: float = -1e18
+    judged: tuple[str, int] | None = None
     pulse: Pulse | None = None
     n_books: int = 0
     reverted: list[str] = field(default_factory=list)
@@ -211,22 +215,27 @@ class Keeper:
             self._stop.wait(self._settings.pulse_every_s)
 
     def _look(self) -> None:
-        pulse = self._reader.read()
-        moved = self._known.pulse is None or (
-            (pulse.flags_version, pulse.aliases)
-            != (self._known.pulse.flags_version, self._known.pulse.aliases)
+        known, pulse = self._known, self._reader.read()
+        if known.unshelved is not None:  # it could not be written: the same one again
+            self._shelve(known.unshelved)
+        if pulse.book_seq > known.book_seq:
+            known.book, known.book_seq = None, pulse.book_seq  # another keeper's, or of before
+        moved = known.pulse is None or (
+            (pulse.flags_version, pulse.aliases) != (known.pulse.flags_version, known.pulse.aliases)
         )
         if moved:
             self._withdraw()
         panel = self._newest_panel()
-        again = time.monotonic() - self._known.made_at_s >= self._settings.bars_every_s
-        if moved or again or panel is not self._known.judged:
-            self._known.made_at_s = time.monotonic()
+        again = time.monotonic() - known.tried_at_s >= self._settings.bars_every_s
+        if moved or again or panel is not known.tried:
+            # What fails is tried again after ``bars_every_s``, and not at every look.
+            known.tried, known.tried_at_s, known.pulse = panel, time.monotonic(), pulse
             self._renew(panel)
-            self._known.judged = panel
-        self._known.pulse = pulse
-        if self._counsel is not None and self._known.book is not None:
+        self._judge(panel)
+        if self._counsel is not None and known.book is not None:
             self._hear(panel)
+        if known.no_prices:
+            raise DataError(known.no_prices)
 
     def _renew(self, panel: Panel) -> None:
         """Make a book if the newest was made from other prices or models."""
@@ -241,7 +250,6 @@ class Keeper:
         if not wanted or self._holds(panel, wanted):
             return
         self._make(panel, wanted)
-        self._judge(panel)
 
     def _withdraw(self) -> None:
         """Shelve the newest book without models that left service, before anything is computed."""
@@ -263,16 +271,25 @@ class Keeper:
         return self._known.book
 
     def _newest_panel(self) -> Panel:
+        """Return the newest prices; the last known where none came, and why in ``no_prices``."""
         known, now_s = self._known, time.monotonic()
-        if known.panel is None or now_s - known.read_at_s >= self._settings.bars_every_s:
+        if now_s - known.read_at_s >= self._settings.bars_every_s:
             known.read_at_s = now_s
-            panel, _ = load_panel(
-                self._settings.prices,
-                clock=self._clock,
-                threshold=self._settings.data_quality_threshold,
-            )
-            if known.panel is None or panel.sha256 != known.panel.sha256:
-                known.panel = panel
+            try:
+                panel, _ = load_panel(
+                    self._settings.prices,
+                    clock=self._clock,
+                    threshold=self._settings.data_quality_threshold,
+                    base_dir=self._home,
+                )
+            except PmxError as error:
+                known.no_prices = str(error)
+            else:
+                known.no_prices = ""
+                if known.panel is None or panel.sha256 != known.panel.sha256:
+                    known.panel = panel
+        if known.panel is None:
+            raise DataError(known.no_prices)
         return known.panel
 
     def _make(self, panel: Panel, wanted: Mapping[Source, Placement]) -> None:
@@ -309,18 +326,19 @@ class Keeper:
             else:
                 speakers = [*speakers, said]
         closed_at, note = self._dated(panel)
-        self._shelve(
-            make_book(
-                panel,
-                speakers,
-                failures=failures,
-                quality=self._quality(panel, speakers),
-                settings=self._settings.signals,
-                computed_at=self._clock(),
-                closed_at=closed_at,
-                note=note,
-            )
+        book = make_book(
+            panel,
+            speakers,
+            failures=failures,
+            quality=self._quality(panel, speakers),
+            settings=self._settings.signals,
+            computed_at=self._clock(),
+            closed_at=closed_at,
+            note=note,
         )
+        before = self._newest_book()
+        if before is None or book != before.model_copy(update={"computed_at": book.computed_at}):
+            self._shelve(book)
 
     def _dated(self, panel: Panel) -> tuple[datetime | None, str]:
         """Return when the last session closed, and what answers say about the prices."""
@@ -334,9 +352,13 @@ class Keeper:
         book = self._newest_book()
         if book is None or book.panel_sha256 != panel.sha256:
             return False
-        made = {s: model.model_id for s, model in book.models.items() if s is not Source.LLM}
+        made = {
+            source: (model.model_id, model.alias_version)
+            for source, model in book.models.items()
+            if source is not Source.LLM
+        }
         return (
-            made == {source: placement.model for source, placement in wanted.items()}
+            made == {source: (place.model, place.version) for source, place in wanted.items()}
             and book.settings_sha256 == settings_sha256(self._settings.signals)
             and (book.closed_at, book.note) == self._dated(panel)
         )
@@ -356,20 +378,25 @@ class Keeper:
 
     def _shelve(self, book: SignalBook) -> None:
         """Write the signals first and the book last: what is served was recorded."""
+        known = self._known
+        known.unshelved = book
         track(self._tracker, book)
-        Bookshelf(self._ledger).put(
+        known.book_seq = Bookshelf(self._ledger).put(
             book.id,
             cutoff=book.cutoff,
             computed_at=book.computed_at,
             document=book.model_dump_json(),
         )
-        self._known.book = book
-        self._known.n_books += 1
+        known.book, known.unshelved = book, None
+        known.n_books += 1
 
     def _judge(self, panel: Panel) -> None:
-        """Take the champion out of service if its signals have gone bad."""
+        """Take the champion out of service if its signals have gone bad; once a bar."""
         book = self._known.book
-        if book is None or Source.CHAMPION not in book.models:
+        if book is None or Source.CHAMPION not in book.models or book.panel_sha256 != panel.sha256:
+            return
+        about = (panel.sha256, book.models[Source.CHAMPION].alias_version)
+        if self._known.judged == about:
             return
         try:
             entry = watch_health(
@@ -383,8 +410,9 @@ class Keeper:
         except RegistryError as error:  # nothing can take over: the book says who speaks
             self._known.unjudged = str(error)
             _log.error("champion not judged", error=str(error))
+            self._known.judged = about
             return
-        self._known.unjudged = ""
+        self._known.unjudged, self._known.judged = "", about
         if entry is not None:
             self._known.reverted.append(str(entry.payload.get("reason", "")))
             _log.warning("champion reverted", entry=entry.seq)
@@ -408,6 +436,7 @@ class Keeper:
                     computed_at=self._clock(),
                 )
             )
+            counsel.passed_on()
 
 
 def _speaker(

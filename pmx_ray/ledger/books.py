@@ -118,6 +118,19 @@ class Bookshelf:
             row = connection.execute(query).mappings().one_or_none()
         return None if row is None else ShelvedBook(**row)
 
+    def at_cutoff(self, cutoff: date, *, limit: int = 20) -> tuple[ShelvedBook, ...]:
+        """Return at most ``limit`` books of a cutoff, the last one first.
+
+        Raises
+        ------
+        LedgerError
+            If the database cannot be read.
+        """
+        query = select(BookRow.__table__).where(BookRow.cutoff == cutoff)
+        query = query.order_by(BookRow.seq.desc()).limit(limit)
+        with explained(self._engine, "read"), self._engine.connect() as connection:
+            return tuple(ShelvedBook(**row) for row in connection.execute(query).mappings())
+
     def cutoffs(self, since: date) -> Mapping[date, str]:
         """Return the cutoffs from ``since`` on, oldest first, each with its last book's id.
 

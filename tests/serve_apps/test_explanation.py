@@ -160,3 +160,17 @@ def _id(made, **changed):
         "ticker": GOOD,
     }
     return SignalId(**{**values, **changed})
+
+
+def test_explain_when_the_keeper_never_shelved_what_was_left_then_found_all_the_same(
+    ledger, settings
+):
+    whole = book()
+    shelve(ledger, whole)
+    left = without_withdrawn(whole, {Source.FALLBACK: signal_cases.model(Source.FALLBACK).model_id})
+    assert left.id != whole.id
+    served = Board(left, FlagView(FlagState().values, 0, FlagStatus.LIVE, 0.0, ""), "", left.id)
+    bundle = served.bundle(GOOD)
+    found = explain(ledger, bundle.id, settings=settings)
+    assert found["bundle"] == bundle.model_dump(mode="json")
+    assert Source.CHAMPION.value not in found["book"]["models"]
