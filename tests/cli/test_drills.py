@@ -114,7 +114,11 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     token = home / "token"
     token.write_text("7" * 64)
     token.chmod(0o600)
-    gcs, dashboard = free_port(), free_port()
+    gcs, dashboard, agent = (
+        free_port(),
+        free_port(),
+        free_port(),
+    )  # the agent's is fixed unless named
     environment = {
         **{k: v for k, v in os.environ.items() if not k.startswith("RAY_")},
         "HOME": str(home),
@@ -125,6 +129,7 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     }
     subprocess.run(
         [RAY, "start", "--head", "--num-cpus=2", f"--port={gcs}", f"--dashboard-port={dashboard}",
+         f"--dashboard-agent-listen-port={agent}",
          "--node-ip-address=127.0.0.1", f"--temp-dir=/tmp/pmx-{gcs}", "--disable-usage-stats"],
         env=environment, check=True, capture_output=True, timeout=240,
     )  # fmt: skip

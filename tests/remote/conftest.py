@@ -7,17 +7,16 @@ os.environ.setdefault("RAY_AUTH_MODE", "token")
 os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")
 
-from collections.abc import Callable, Iterator
-from threading import Event
+from collections.abc import Iterator
 
 import pytest
 import ray
 from ray.cluster_utils import Cluster
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")  # a connected driver writes on the output of others' tests
 def cluster() -> Iterator[Cluster]:
-    """Return a cluster of two nodes on this machine, the driver connected; one a session."""
+    """Return a cluster of two nodes on this machine, the driver connected; one for these tests."""
     nodes = Cluster(
         initialize_head=True,
         connect=True,
@@ -28,13 +27,3 @@ def cluster() -> Iterator[Cluster]:
     yield nodes
     ray.shutdown()  # a connected driver keeps the cluster from ending
     nodes.shutdown()
-
-
-def until(condition: Callable[[], bool], *, deadline_s: float = 120.0) -> None:
-    """Wait for a condition; fail if it does not come true in time."""
-    pause = Event()
-    for _ in range(int(deadline_s / 0.05)):
-        if condition():
-            return
-        pause.wait(0.05)
-    pytest.fail(f"the condition did not come true within {deadline_s:g} s")

@@ -55,7 +55,7 @@ def test_readyz_when_there_is_a_book_then_says_of_when(served):
         "flags_version": 0,
         "flags_status": "live",
         "stale": False,
-        "trouble": "",
+        "trouble": False,
     }
 
 

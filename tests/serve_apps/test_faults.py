@@ -70,7 +70,7 @@ class Service:
 
     def ask(self, method: str, path: str, token: str = "reader", **more: object) -> httpx.Response:
         headers = {"Authorization": f"Bearer {self.tokens[token]}"} | dict(more.pop("headers", {}))
-        return httpx.request(method, f"{self.url}{path}", headers=headers, timeout=30.0, **more)
+        return httpx.request(method, f"{self.url}{path}", headers=headers, timeout=90.0, **more)
 
     def signal(self, ticker: str = "A") -> dict:
         answer = self.ask("GET", f"/v1/signals/{ticker}")
