@@ -21,6 +21,9 @@ from serve_apps.watch import Watch
 BUSY_S = 3.0
 """Seconds that a change waits for another writer of the ledger: less than a caller does."""
 
+PRUNE_EVERY = 10_000
+"""Lines written between two looks at how many there are."""
+
 KeeperStatus: TypeAlias = Callable[[], dict[str, Any]]
 """Asks the keeper how it is; raises where it does not answer."""
 
@@ -134,9 +137,15 @@ def open_desk(
 
     log = RequestLog(ledger)
 
+    since_pruned = 0
+
     def write(records: Sequence[RequestRecord]) -> None:
+        nonlocal since_pruned
         log.append(records)
-        log.prune(settings.keep_requests)
+        since_pruned += len(records)
+        if since_pruned >= PRUNE_EVERY:  # counting what is there takes long
+            log.prune(settings.keep_requests)
+            since_pruned = 0
 
     return Desk(
         settings=settings,
