@@ -9,6 +9,7 @@ import numba
 import pytest
 from numba.core import event
 
+from pmx_ray.kernels import compiling
 from pmx_ray.kernels.compiling import LEVEL, compiled
 
 PROGRAM = """
@@ -46,10 +47,16 @@ def test_bits_when_kernels_come_from_the_cache_then_those_of_the_compiler(tmp_pa
     assert run() == compiled
 
 
-def _kernel(function):
-    """Compile a function as one of the package is."""
-    function.__module__ = "pmx_ray.kernels.of_a_test"
-    return compiled(function)
+@pytest.fixture
+def kernel(monkeypatch, tmp_path):
+    """Compile functions as those of the package are, into a cache that nobody has used yet."""
+    monkeypatch.setattr(compiling, "_folder", lambda: tmp_path)
+
+    def compile_it(function):
+        function.__module__ = "pmx_ray.kernels.of_a_test"
+        return compiled(function)
+
+    return compile_it
 
 
 def _seen_during(compile_it, monkeypatch):
@@ -69,15 +76,15 @@ def _seen_during(compile_it, monkeypatch):
     return seen
 
 
-def test_compiling_a_kernel_then_collector_is_held_and_level_is_ours(monkeypatch):
-    twice = _kernel(lambda x: 2.0 * x)
+def test_compiling_a_kernel_then_collector_is_held_and_level_is_ours(kernel, monkeypatch):
+    twice = kernel(lambda x: 2.0 * x)
     assert _seen_during(lambda: twice(1.5), monkeypatch) == [(False, LEVEL)]
     assert gc.isenabled()
     assert int(numba.config.OPT) == 3
 
 
-def test_compiling_of_a_kernel_fails_then_collector_and_level_are_given_back(monkeypatch):
-    broken = _kernel(lambda x: x.there_is_no_such_thing)
+def test_compiling_of_a_kernel_fails_then_collector_and_level_are_given_back(kernel, monkeypatch):
+    broken = kernel(lambda x: x.there_is_no_such_thing)
 
     def attempt():
         with pytest.raises(numba.TypingError):
@@ -88,8 +95,8 @@ def test_compiling_of_a_kernel_fails_then_collector_and_level_are_given_back(mon
     assert int(numba.config.OPT) == 3
 
 
-def test_collector_was_off_then_it_stays_off(monkeypatch):
-    twice = _kernel(lambda x: 2.0 * x)
+def test_collector_was_off_then_it_stays_off(kernel, monkeypatch):
+    twice = kernel(lambda x: 2.0 * x)
     gc.disable()
     try:
         assert _seen_during(lambda: twice(1.5), monkeypatch) == [(False, LEVEL)]
