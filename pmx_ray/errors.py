@@ -10,6 +10,7 @@ PmxError
 │   ├── MissingValueError           nothing is stored under a key
 │   └── CorruptBlockError           a stored block does not match its receipt
 ├── LedgerError (RuntimeError)      the ledger's database cannot be used
+│   ├── NoRecordError               it keeps nothing under that name
 │   ├── StaleVersionError           an alias has moved since its version was read
 │   └── TakenKeyError               an idempotency key was used for something else
 ├── RegistryError (RuntimeError)    a model version cannot be kept, verified or served
@@ -59,6 +60,10 @@ class CorruptBlockError(LakeError):
 
 class LedgerError(PmxError, RuntimeError):
     """The ledger's database cannot be used."""
+
+
+class NoRecordError(LedgerError):
+    """The ledger keeps nothing, or more than one thing, under a name."""
 
 
 class StaleVersionError(LedgerError):

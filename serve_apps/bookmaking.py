@@ -225,7 +225,7 @@ class _Judge:
         return self._histories[ticker]
 
 
-def track(tracker: SignalTracker, book: SignalBook) -> None:
+def track(tracker: SignalTracker, book: SignalBook, book_id: str) -> None:
     """Register every signal of a book with what the validator found, and write them.
 
     Raises
@@ -233,7 +233,7 @@ def track(tracker: SignalTracker, book: SignalBook) -> None:
     LedgerError
         If the ledger cannot be written; the tracker keeps them for the next time.
     """
-    records = records_of(book)
+    records = records_of(book, book_id)
     tracker.register(records)
     for record in records:
         checks = book.entries[record.ticker].candidates[Source(record.source)].checks
@@ -247,9 +247,8 @@ def track(tracker: SignalTracker, book: SignalBook) -> None:
     tracker.flush()
 
 
-def records_of(book: SignalBook) -> tuple[SignalRecord, ...]:
+def records_of(book: SignalBook, book_id: str) -> tuple[SignalRecord, ...]:
     """Return every signal of a book as the ledger keeps it, not judged yet."""
-    book_id = book.id
     return tuple(
         SignalRecord(
             book_id=book_id,

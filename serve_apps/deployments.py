@@ -5,7 +5,7 @@ Each replica imports what it needs itself when it starts, and not what the other
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import ray
 import structlog
@@ -21,10 +21,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from pmx_ray.data.panel import Panel
-    from pmx_ray.governance.serving import NowForecasts
-    from serve_apps.keeper import ModelFailure
-
-    Said: TypeAlias = NowForecasts | ModelFailure
+    from serve_apps.speakers import Said
 
 KEEPER_ANSWERS_S, PAGE_S = 2.0, 9.0
 FORECAST_S = 600.0
@@ -125,18 +122,10 @@ class ModelsDeployment:
         self._registry = open_registry(settings.home(), make_key=False)
 
     def forecast(self, model: str, panel: "Panel") -> "Said":
-        """Return the forecasts of a model at the last session of ``panel``, or why there are none.
+        """Return what a model says about ``panel``; a defect is raised, and the keeper says so."""
+        from serve_apps.speakers import forecast_one  # noqa: PLC0415
 
-        A defect is not answered for here: it is raised, and the keeper says so.
-        """
-        from pmx_ray.errors import PmxError  # noqa: PLC0415
-        from pmx_ray.governance.serving import forecast_now  # noqa: PLC0415
-        from serve_apps.keeper import ModelFailure  # noqa: PLC0415
-
-        try:
-            return forecast_now(panel, self._registry.load(model))
-        except PmxError as error:
-            return ModelFailure(str(error))
+        return forecast_one(panel, self._registry, model)
 
 
 @serve.deployment(
@@ -194,7 +183,8 @@ class KeeperDeployment:
     def __init__(self, document: dict[str, Any], models: DeploymentHandle[Any]) -> None:
         from pmx_ray.ledger import open_ledger  # noqa: PLC0415
         from pmx_ray.place import ledger_url  # noqa: PLC0415
-        from serve_apps.keeper import Keeper, ModelFailure  # noqa: PLC0415
+        from serve_apps.keeper import Keeper  # noqa: PLC0415
+        from serve_apps.speakers import ModelFailure  # noqa: PLC0415
 
         settings = parse(ServiceSettings, document, where="service")
         home = settings.home()

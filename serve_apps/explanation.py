@@ -4,7 +4,7 @@ from datetime import timedelta
 from itertools import combinations
 from typing import Any
 
-from pmx_ray.errors import LedgerError, NothingToServeError, SettingsError
+from pmx_ray.errors import LedgerError, NoRecordError, NothingToServeError, SettingsError
 from pmx_ray.ledger import Ledger
 from pmx_ray.ledger.books import Bookshelf
 from pmx_ray.ledger.flags import FlagLog
@@ -79,9 +79,7 @@ def _book(ledger: Ledger, asked: SignalId) -> SignalBook:
     shelf = Bookshelf(ledger)
     try:
         document = shelf.get(asked.book)
-    except LedgerError as error:
-        if "has an id" not in str(error):
-            raise
+    except NoRecordError as error:
         found = _lessened(shelf, asked)
         if found is None:
             raise UnknownSignalError(str(error)) from None
@@ -115,10 +113,8 @@ def _flags(ledger: Ledger, version: int) -> FlagState:
         return FlagState()
     try:
         return state_of(FlagLog(ledger).at(version))
-    except LedgerError as error:
-        if "no version" in str(error):
-            raise UnknownSignalError(str(error)) from None
-        raise
+    except NoRecordError as error:
+        raise UnknownSignalError(str(error)) from None
 
 
 def _flags_sentence(flags: FlagState) -> str:

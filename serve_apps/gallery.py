@@ -7,10 +7,10 @@ from threading import Lock
 
 from pmx_ray.clock import Clock
 from pmx_ray.data.panel import Panel
-from pmx_ray.data.sources import load_panel
-from pmx_ray.errors import PmxError
+from pmx_ray.errors import DataError
 from pmx_ray.ledger import Ledger
 from pmx_ray.report.dashboard import PAGES, read_facts
+from serve_apps.prices import PriceFeed
 from serve_apps.settings import ServiceSettings
 
 FRESH_S = 10.0
@@ -44,10 +44,9 @@ class Gallery:
         self, settings: ServiceSettings, *, home: Path, ledger: Ledger, clock: Clock
     ) -> None:
         self._settings, self._home, self._ledger, self._clock = settings, home, ledger, clock
+        self._prices = PriceFeed(settings, home=home, clock=clock)
         self._lock = Lock()
         self._rendered: dict[str, _Rendered] = {}
-        self._panel: Panel | None = None
-        self._read_at_s = -1e18
 
     def page(self, name: str) -> str | None:
         """Return a page by file name, or None where there is no such page.
@@ -66,23 +65,15 @@ class Gallery:
                     self._home,
                     self._ledger,
                     clock=self._clock,
-                    panel=self._prices(),
+                    panel=self._panel(),
                     costs=self._settings.signals.costs.build(),
                 )
                 made = self._rendered[name] = _Rendered(PAGES[name](facts), time.monotonic())
         return made.html
 
-    def _prices(self) -> Panel | None:
-        """Return the prices that outcomes are judged on, or the last that could be read."""
-        now_s = time.monotonic()
-        if now_s - self._read_at_s >= self._settings.bars_every_s:
-            self._read_at_s = now_s
-            try:
-                self._panel, _ = load_panel(
-                    self._settings.prices,
-                    clock=self._clock,
-                    threshold=self._settings.data_quality_threshold,
-                )
-            except PmxError:
-                return self._panel
-        return self._panel
+    def _panel(self) -> Panel | None:
+        """Return the prices that outcomes are judged on; None where none could be read yet."""
+        try:
+            return self._prices.newest()
+        except DataError:
+            return None

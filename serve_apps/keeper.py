@@ -6,74 +6,46 @@ keeper that starts anew finds the newest book in the ledger and goes on from the
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import structlog
 
 from pmx_ray.clock import Clock
 from pmx_ray.data.calendar import close_time
 from pmx_ray.data.panel import Panel
-from pmx_ray.data.sources import load_panel
 from pmx_ray.errors import DataError, LedgerError, LlmError, PmxError, RegistryError
 from pmx_ray.governance.opening import open_registry
-from pmx_ray.governance.policy import GovernancePolicy, load_policy
-from pmx_ray.governance.registry import LoadedModel
-from pmx_ray.governance.serving import NowForecasts
-from pmx_ray.governance.standing import standing
-from pmx_ray.governance.terms import terms_of
 from pmx_ray.ledger import Ledger
-from pmx_ray.ledger.aliases import Aliases, Placement
+from pmx_ray.ledger.aliases import Placement
 from pmx_ray.ledger.assessments import Assessments
-from pmx_ray.ledger.audit import AuditLog
 from pmx_ray.ledger.books import Bookshelf
-from pmx_ray.ledger.chain import AuditEntry
-from pmx_ray.ledger.flags import FlagLog
 from pmx_ray.ledger.pulse import Pulse, PulseReader
 from pmx_ray.ledger.signal_log import SignalLog, SignalRecord
 from pmx_ray.llm.adviser import Adviser
 from pmx_ray.llm.recording import Recorder
-from pmx_ray.signals.flag_source import state_of
 from pmx_ray.signals.monitor import watch as watch_health
 from pmx_ray.signals.quality import LOOK_BACK_SESSIONS, SignalQuality
 from pmx_ray.signals.tracker import SignalTracker
-from pmx_ray.signals.types import ModelRef, SignalBook, Source
+from pmx_ray.signals.types import SignalBook, Source
 from serve_apps.board import read_book, without_withdrawn
 from serve_apps.bookmaking import (
     Speaker,
     make_book,
     past_quality,
     settings_sha256,
-    speaker_of,
     track,
     with_speaker,
 )
 from serve_apps.counsel import Counsel
+from serve_apps.in_service import ALIASES, called_on, models_in_service
+from serve_apps.prices import PriceFeed
 from serve_apps.settings import ServiceSettings
-from serve_apps.watch import ALIASES, models_in_service
-
-
-@dataclass(frozen=True, slots=True)
-class ModelFailure:
-    """Why a model in service has no forecasts.
-
-    Attributes
-    ----------
-    reason : str
-        In a sentence.
-    """
-
-    reason: str
-
-
-Forecasting: TypeAlias = Callable[
-    [Panel, tuple[str, ...]], Mapping[str, NowForecasts | ModelFailure]
-]
-"""From prices and ids of model versions to what each expects."""
+from serve_apps.speakers import Forecasting, ask
 
 EXCHANGES = "llm/exchanges.jsonl"
 """Where under the service's folder every answer of its language model is kept, to be replayed."""
@@ -85,9 +57,6 @@ _log = structlog.get_logger()
 class _Known:
     """What the keeper has seen."""
 
-    panel: Panel | None = None
-    read_at_s: float = -1e18
-    no_prices: str = "the prices were not read yet"
     trouble: str = ""
     book: SignalBook | None = None
     book_seq: int = 0
@@ -156,7 +125,8 @@ class Keeper:
                 clock=clock,
             )
         self._counsel = counsel
-        self._policy = _policy(settings)
+        self._policy = settings.policy_in_force()
+        self._prices = PriceFeed(settings, home=self._home, clock=clock)
         self._known = _Known()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
@@ -180,11 +150,11 @@ class Keeper:
 
     def status(self) -> dict[str, Any]:
         """Return how the keeper is, as JSON values."""
-        known = self._known
+        known, panel = self._known, self._prices.panel
         return {
             "alive": self.alive,
             "trouble": known.trouble,
-            "newest_session": None if known.panel is None else str(known.panel.sessions[-1]),
+            "newest_session": None if panel is None else str(panel.sessions[-1]),
             "n_books": known.n_books,
             "tracked": dict(self._tracker.counts()),
             "reverted": list(known.reverted),
@@ -225,7 +195,7 @@ class Keeper:
         )
         if moved:
             self._withdraw()
-        panel = self._newest_panel()
+        panel = self._prices.newest()
         again = time.monotonic() - known.tried_at_s >= self._settings.bars_every_s
         if moved or again or panel is not known.tried:
             # What fails is tried again after ``bars_every_s``, and not at every look.
@@ -234,22 +204,25 @@ class Keeper:
         self._judge(panel)
         if self._counsel is not None and known.book is not None:
             self._hear(panel)
-        if known.no_prices:
-            raise DataError(known.no_prices)
+        if self._prices.trouble:
+            raise DataError(self._prices.trouble)
 
     def _renew(self, panel: Panel) -> None:
         """Make a book if the newest was made from other prices or models."""
-        placed = Aliases(self._ledger).current()
-        wanted = {source: placed[a] for source, a in ALIASES.items() if a in placed}
-        record = FlagLog(self._ledger).current()
-        if record is not None and not state_of(record).values.shadow_challenger:
-            wanted.pop(Source.CHALLENGER, None)
-        champion, shadow = wanted.get(Source.CHAMPION), wanted.get(Source.CHALLENGER)
-        if champion is not None and shadow is not None and champion.model == shadow.model:
-            del wanted[Source.CHALLENGER]  # it was promoted
-        if not wanted or self._holds(panel, wanted):
+        called = called_on(self._ledger)
+        if not called or self._holds(panel, called):
             return
-        self._make(panel, wanted)
+        speakers, failures = ask(
+            panel,
+            called,
+            registry=open_registry(self._home, make_key=False),
+            ledger=self._ledger,
+            forecast=self._forecast,
+        )
+        if not speakers and self._newest_book() is not None:
+            reasons = "; ".join(f"{source}: {why}" for source, why in failures.items())
+            raise RegistryError(f"no model speaks, and the last book stays: {reasons}")
+        self._publish(panel, speakers, failures)
 
     def _withdraw(self) -> None:
         """Shelve the newest book without models that left service, before anything is computed."""
@@ -269,52 +242,6 @@ class Keeper:
                 except LedgerError as error:  # of another release: a new one takes its place
                     _log.warning("newest book cannot be read", error=str(error))
         return self._known.book
-
-    def _newest_panel(self) -> Panel:
-        """Return the newest prices; the last known where none came, and why in ``no_prices``."""
-        known, now_s = self._known, time.monotonic()
-        if now_s - known.read_at_s >= self._settings.bars_every_s:
-            known.read_at_s = now_s
-            try:
-                panel, _ = load_panel(
-                    self._settings.prices,
-                    clock=self._clock,
-                    threshold=self._settings.data_quality_threshold,
-                    base_dir=self._home,
-                )
-            except PmxError as error:
-                known.no_prices = str(error)
-            else:
-                known.no_prices = ""
-                if known.panel is None or panel.sha256 != known.panel.sha256:
-                    known.panel = panel
-        if known.panel is None:
-            raise DataError(known.no_prices)
-        return known.panel
-
-    def _make(self, panel: Panel, wanted: Mapping[Source, Placement]) -> None:
-        registry = open_registry(self._home, make_key=False)
-        models: dict[Source, LoadedModel] = {}
-        failures: dict[Source, str] = {}
-        for source, placement in wanted.items():
-            try:
-                models[source] = registry.load(placement.model)
-            except RegistryError as error:
-                failures[source] = str(error)
-        found = self._forecast(panel, tuple({model.id for model in models.values()}))
-        log = AuditLog(self._ledger).entries()
-        speakers = []
-        for source, model in models.items():
-            said = found[model.id]
-            if isinstance(said, ModelFailure):
-                failures[source] = said.reason
-                continue
-            speakers.append(_speaker(said, source, model, wanted[source], log))
-        before = self._newest_book()
-        if not speakers and before is not None:
-            reasons = "; ".join(f"{source}: {why}" for source, why in failures.items())
-            raise RegistryError(f"no model speaks, and the last book stays: {reasons}")
-        self._publish(panel, speakers, failures)
 
     def _publish(
         self, panel: Panel, speakers: list[Speaker], failures: Mapping[Source, str]
@@ -347,7 +274,7 @@ class Keeper:
             return close_time(panel.calendar, last), ""
         return None, f"Prices are replayed; the last session is {last}."
 
-    def _holds(self, panel: Panel, wanted: Mapping[Source, Placement]) -> bool:
+    def _holds(self, panel: Panel, called: Mapping[Source, Placement]) -> bool:
         """Return whether the newest book was made from these prices, models and settings."""
         book = self._newest_book()
         if book is None or book.panel_sha256 != panel.sha256:
@@ -358,7 +285,7 @@ class Keeper:
             if source is not Source.LLM
         }
         return (
-            made == {source: (place.model, place.version) for source, place in wanted.items()}
+            made == {source: (place.model, place.version) for source, place in called.items()}
             and book.settings_sha256 == settings_sha256(self._settings.signals)
             and (book.closed_at, book.note) == self._dated(panel)
         )
@@ -379,10 +306,10 @@ class Keeper:
     def _shelve(self, book: SignalBook) -> None:
         """Write the signals first and the book last: what is served was recorded."""
         known = self._known
-        known.unshelved = book
-        track(self._tracker, book)
+        known.unshelved, book_id = book, book.id
+        track(self._tracker, book, book_id)
         known.book_seq = Bookshelf(self._ledger).put(
-            book.id,
+            book_id,
             cutoff=book.cutoff,
             computed_at=book.computed_at,
             document=book.model_dump_json(),
@@ -439,30 +366,10 @@ class Keeper:
             counsel.passed_on()
 
 
-def _speaker(
-    said: NowForecasts,
-    source: Source,
-    model: LoadedModel,
-    placement: Placement,
-    log: Sequence[AuditEntry],
-) -> Speaker:
-    certified, sentence = standing(placement, model, log=log)
-    reference = ModelRef(
-        source=source,
-        label=model.version.label,
-        spec_id=model.version.spec_id,
-        model_id=model.id,
-        alias_version=placement.version,
-        certified=certified,
-        standing=" ".join((sentence, *said.changed)),
-    )
-    return speaker_of(said, reference, terms_of(model).record)
-
-
 def _step(book: SignalBook) -> int:
     """Return the horizon of a book: the champion's, else that of whoever speaks."""
-    for entry in book.entries.values():
-        for source in (Source.CHAMPION, Source.FALLBACK, Source.CHALLENGER):
+    for source in ALIASES:
+        for entry in book.entries.values():
             candidate = entry.candidates.get(source)
             if candidate is not None and candidate.signal is not None:
                 return candidate.signal.step
@@ -476,9 +383,3 @@ def _recorder(path: Path) -> tuple[Recorder | None, str]:
     except LlmError as error:
         _log.warning("answers are not recorded", error=str(error))
         return None, str(error)
-
-
-def _policy(settings: ServiceSettings) -> GovernancePolicy:
-    if settings.policy is None:
-        return GovernancePolicy()
-    return load_policy(settings.home() / settings.policy)

@@ -21,7 +21,7 @@ from pmx_ray.errors import ClusterError, SettingsError
 from pmx_ray.place import default_root
 from pmx_ray.remote.cluster import connected
 from serve_apps.app import build_with
-from serve_apps.lint import service_settings
+from serve_apps.lint import IMPORT_PATH, service_settings
 from serve_apps.tokens import load_keyring, tokens_path
 
 Say: TypeAlias = Callable[[str], object]
@@ -63,7 +63,7 @@ class Launch:
         self._http = http | ({} if port is None else {"port": port})
         self._http.setdefault("port", 8000)
         applications = {app["import_path"]: app for app in document["applications"]}
-        rows = applications["serve_apps.app:build"].get("deployments", ())
+        rows = applications[IMPORT_PATH].get("deployments", ())
         self._options = {
             row["name"]: {key: value for key, value in row.items() if key != "name"} for row in rows
         }

@@ -4,7 +4,6 @@ from typing import Any
 
 from pmx_ray.errors import DataError, PmxError, SettingsError
 from pmx_ray.governance.opening import open_registry
-from pmx_ray.governance.policy import GovernancePolicy, load_policy
 from pmx_ray.governance.promotion import revert as revert_champion
 from pmx_ray.governance.registry import Registry
 from pmx_ray.governance.standing import standing
@@ -153,7 +152,7 @@ def promote(desk: Desk, asked: PromotionRequest, *, actor: str, key: str) -> dic
         raise DataError(f"sweep {asked.sweep} is not in the service's folder")
     entry, _ = promote_sweep(
         read_application(folder / "decision.json"),
-        _policy(desk),
+        desk.settings.policy_in_force(),
         registry=open_registry(desk.home),
         ledger=desk.ledger,
         key=key,
@@ -231,13 +230,3 @@ def _models(desk: Desk) -> Registry:
         return open_registry(desk.home, make_key=False)
     except SettingsError as error:
         raise UnreadyError(str(error)) from None
-
-
-def _policy(desk: Desk) -> GovernancePolicy:
-    named = desk.settings.policy
-    if named is None:
-        return GovernancePolicy()
-    path = desk.home / named
-    if not path.exists():
-        raise SettingsError(f"policy {named} is not in the service's folder")
-    return load_policy(path)

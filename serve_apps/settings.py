@@ -9,6 +9,7 @@ from pydantic import Field
 from pmx_ray.config import Settings
 from pmx_ray.data.sources import PanelSettings
 from pmx_ray.errors import SettingsError
+from pmx_ray.governance.policy import GovernancePolicy, load_policy
 from pmx_ray.llm.settings import LlmSettings
 from pmx_ray.place import default_root
 from pmx_ray.signals.settings import SignalSettings
@@ -80,3 +81,18 @@ class ServiceSettings(Settings):
         if not os.environ.get("PMX_HOME"):
             raise SettingsError("root is not set; name the folder of the sweeps, or set PMX_HOME")
         return default_root()
+
+    def policy_in_force(self) -> GovernancePolicy:
+        """Return the governance policy of the service.
+
+        Raises
+        ------
+        SettingsError
+            If the file that ``policy`` names is not in the service's folder, or holds none.
+        """
+        if self.policy is None:
+            return GovernancePolicy()
+        path = self.home() / self.policy
+        if not path.exists():
+            raise SettingsError(f"policy {self.policy} is not in the service's folder")
+        return load_policy(path)

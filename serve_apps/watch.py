@@ -6,6 +6,7 @@ controller, the dashboard or a call between replicas.
 
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TypeAlias
 
@@ -14,7 +15,6 @@ import structlog
 from pmx_ray.clock import Clock
 from pmx_ray.errors import PmxError
 from pmx_ray.ledger import Ledger
-from pmx_ray.ledger.aliases import Alias, Aliases
 from pmx_ray.ledger.books import Bookshelf
 from pmx_ray.ledger.flags import FlagLog, FlagRecord
 from pmx_ray.ledger.patience import PatientReader
@@ -22,18 +22,20 @@ from pmx_ray.ledger.pulse import read_pulse
 from pmx_ray.signals.flag_source import FlagObservation, FlagView, observe
 from pmx_ray.signals.types import FlagStatus, SignalBook, Source
 from serve_apps.board import Board, read_book, staleness, without_withdrawn
-
-ALIASES: Mapping[Source, Alias] = {
-    Source.CHAMPION: Alias.CHAMPION,
-    Source.FALLBACK: Alias.FALLBACK,
-    Source.CHALLENGER: Alias.CHALLENGER,
-}
-"""The registry's name for each source that has one."""
+from serve_apps.in_service import models_in_service
 
 Arrived: TypeAlias = Callable[[FlagView, datetime], None]
 """Told when a version of the flags has arrived at this replica."""
 
 _log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class _Bound:
+    """A book with its id, which takes long to hash."""
+
+    book: SignalBook
+    book_id: str
 
 
 class Watch:
@@ -73,9 +75,8 @@ class Watch:
         self._arrived = arrived
         self._flags: FlagRecord | None = None
         self._in_service: Mapping[Source, str] | None = None
-        self._newest: SignalBook | None = None
-        self._book: SignalBook | None = None
-        self._book_id = ""
+        self._newest: _Bound | None = None
+        self._bound: _Bound | None = None
         self._read: dict[str, object] = {}  # what of the pulse each part was read at
         self._observation = FlagObservation()
         self._board: Board | None = None
@@ -179,8 +180,9 @@ class Watch:
     def _rebind(self) -> None:
         """Take models that left service out of the book; the keeper shelves it so, too."""
         if self._newest is not None and self._in_service is not None:
-            self._book = without_withdrawn(self._newest, self._in_service)
-            self._book_id = self._book.id
+            newest = self._newest
+            book = without_withdrawn(newest.book, self._in_service)
+            self._bound = newest if book is newest.book else _Bound(book, book.id)
 
     def _show(self, view: FlagView, now: datetime) -> None:
         newer = (
@@ -189,9 +191,10 @@ class Watch:
             and view.version != self._view.version
         )
         self._view = view
-        if self._book is not None:
-            stale = staleness(self._book, now=now, max_age=self._max_price_age)
-            board = Board(self._book, view, stale, self._book_id)
+        bound = self._bound  # once: a read that came back late may put up another meanwhile
+        if bound is not None:
+            stale = staleness(bound.book, now=now, max_age=self._max_price_age)
+            board = Board(bound.book, view, stale, bound.book_id)
             if self._board is None or _differs(board, self._board):
                 self._board = board
         if newer and self._arrived is not None:
@@ -207,12 +210,8 @@ def _differs(board: Board, before: Board) -> bool:
     )
 
 
-def _newest_book(ledger: Ledger) -> SignalBook | None:
+def _newest_book(ledger: Ledger) -> _Bound | None:
     newest = Bookshelf(ledger).latest()
-    return None if newest is None else read_book(newest.document, book_id=newest.book_id)
-
-
-def models_in_service(ledger: Ledger) -> dict[Source, str]:
-    """Return the model that each source's alias points to."""
-    placed = Aliases(ledger).current()
-    return {source: placed[a].model for source, a in ALIASES.items() if a in placed}
+    if newest is None:
+        return None
+    return _Bound(read_book(newest.document, book_id=newest.book_id), newest.book_id)

@@ -198,7 +198,7 @@ def test_signals_of_four_models_then_one_schema_each_with_its_maker(stage):  # p
     models = {source: stage.models[label] for source, label in labels.items()}
     made, said = book_of(stage.panel, models)
     assert SignalBook.model_validate_json(made.model_dump_json()) == made
-    rows = {(r.ticker, Source(r.source)): r for r in records_of(made)}
+    rows = {(r.ticker, Source(r.source)): r for r in records_of(made, made.id)}
     for (n, ticker), (source, now) in product(enumerate(TICKERS), said.items()):
         found = made.entries[ticker].candidates[source]
         if not np.isfinite(now.mean[n]):
@@ -448,7 +448,7 @@ def test_ledger_when_a_sweep_is_recorded_then_three_metrics_of_every_model(
 
 
 def test_signals_when_books_are_made_then_each_is_counted_once(chain):  # proves A6, G6
-    first = records_of(chain.book)
+    first = records_of(chain.book, chain.book.id)
     by_source = {s: sum(r.source == s for r in first) for s in Source}
     assert by_source[CHAMPION] == by_source[FALLBACK] == by_source[Source.LLM] == len(TICKERS)
     assert by_source[CHALLENGER] == 1  # GARCH does not converge on two of them
@@ -713,7 +713,7 @@ def test_ledger_when_it_is_locked_then_the_last_book_serves_and_nothing_is_lost(
     chain.settle()
     assert chain.trouble == ""
     assert chain.book.cutoff > before.cutoff
-    made = records_of(chain.book)
+    made = records_of(chain.book, chain.book.id)
     assert {r.key for r in made} <= {r.key for r in log.since(chain.book.cutoff)}
     assert dict(log.counts()) == chain.keeper.status()["tracked"]
     assert (

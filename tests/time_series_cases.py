@@ -16,7 +16,6 @@ from waiting import until
 
 from pmx_ray.backtest.sweep import Sweep
 from pmx_ray.data.panel import Panel
-from pmx_ray.errors import PmxError
 from pmx_ray.governance.challenge import challenge
 from pmx_ray.governance.opening import open_registry
 from pmx_ray.governance.promotion import promote
@@ -33,8 +32,9 @@ from pmx_ray.signals.types import ModelRef, SignalBook, SignalBundle, Source
 from pmx_ray.taxonomy import Action
 from serve_apps.bookmaking import make_book, speaker_of
 from serve_apps.counsel import Counsel
-from serve_apps.keeper import Keeper, ModelFailure
+from serve_apps.keeper import Keeper
 from serve_apps.settings import ServiceSettings
+from serve_apps.speakers import Said, forecast_one
 from serve_apps.watch import Watch
 
 FORECASTERS = (
@@ -145,18 +145,10 @@ class Chain:
         )
         self.trade()
 
-    def _forecast(
-        self, panel: Panel, ids: tuple[str, ...]
-    ) -> dict[str, NowForecasts | ModelFailure]:
+    def _forecast(self, panel: Panel, ids: tuple[str, ...]) -> dict[str, Said]:
         """Ask the models here, as the service does in processes of their own."""
         registry = open_registry(self.home, make_key=False)
-        found: dict[str, NowForecasts | ModelFailure] = {}
-        for model in ids:
-            try:
-                found[model] = forecast_now(panel, registry.load(model))
-            except PmxError as error:
-                found[model] = ModelFailure(str(error))
-        return found
+        return {model: forecast_one(panel, registry, model) for model in ids}
 
     def trade(self, n_sessions: int = N_SESSIONS - 1, *, without: str = "") -> None:
         """Let prices up to a session be known, and the time be an hour after its close.

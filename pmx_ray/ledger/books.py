@@ -7,7 +7,7 @@ from datetime import date, datetime
 
 from sqlalchemy import select
 
-from pmx_ray.errors import LedgerError
+from pmx_ray.errors import LedgerError, NoRecordError
 from pmx_ray.ledger.engines import explained, for_writing
 from pmx_ray.ledger.ledger import Ledger
 from pmx_ray.ledger.tables import BookRow, insert_new
@@ -89,8 +89,10 @@ class Bookshelf:
 
         Raises
         ------
+        NoRecordError
+            If no book, or more than one, has such an id.
         LedgerError
-            If no book, or more than one, has such an id, or the database cannot be read.
+            If it is no id, or the database cannot be read.
         """
         if not _ID.fullmatch(book_id_or_prefix):
             raise LedgerError(
@@ -102,7 +104,9 @@ class Bookshelf:
             found = connection.execute(query.limit(2)).scalars().all()
         if len(found) != 1:
             n = "no book" if not found else "more than one book"
-            raise LedgerError(f"{n} of this ledger has an id that starts with {book_id_or_prefix}")
+            raise NoRecordError(
+                f"{n} of this ledger has an id that starts with {book_id_or_prefix}"
+            )
         return found[0]
 
     def latest(self) -> ShelvedBook | None:

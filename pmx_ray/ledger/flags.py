@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 from sqlalchemy import Connection, select
 
 from pmx_ray.clock import Clock, utc_now
-from pmx_ray.errors import LedgerError, StaleVersionError, TakenKeyError
+from pmx_ray.errors import LedgerError, NoRecordError, StaleVersionError, TakenKeyError
 from pmx_ray.ledger.audit import extend, hold_head
 from pmx_ray.ledger.chain import AuditEntry, NewEntry, opened
 from pmx_ray.ledger.engines import explained, for_writing
@@ -78,13 +78,15 @@ class FlagLog:
 
         Raises
         ------
+        NoRecordError
+            If there is none.
         LedgerError
-            If there is none, or the database cannot be read.
+            If the database cannot be read.
         """
         with explained(self._engine, "read"), self._engine.connect() as connection:
             found = _versions(connection, FlagVersionRow.version == version, limit=1)
         if not found:
-            raise LedgerError(f"flags have no version {version}; see: pmx flags history")
+            raise NoRecordError(f"flags have no version {version}; see: pmx flags history")
         return found[0]
 
     def history(self, limit: int) -> tuple[FlagRecord, ...]:

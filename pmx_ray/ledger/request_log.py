@@ -28,7 +28,7 @@ class RequestRecord:
     at : datetime
         When it came, with a time zone; kept as UTC.
     token : str
-        Name of the token, never the token; empty where none was given.
+        Name of the token, never the token; ``-`` where none was known.
     method, path : str
         What was asked; the path cut to 200 printable characters.
     status : int

@@ -44,35 +44,35 @@ class Offer:
 
 
 @dataclass(frozen=True, slots=True)
-class Desk:
+class Offers:
     """What every model says about one ticker.
 
     Attributes
     ----------
     ticker : str
         Whom it is about.
-    offers : mapping of Source to Offer
+    made : mapping of Source to Offer
         Signals fit to be shown.
     missing : mapping of Source to str
         Why a model that holds a place has none.
     """
 
     ticker: str
-    offers: Mapping[Source, Offer]
+    made: Mapping[Source, Offer]
     missing: Mapping[Source, str]
 
     @classmethod
-    def laid(cls, book: SignalBook, ticker: str) -> Self:
+    def of(cls, book: SignalBook, ticker: str) -> Self:
         """Return what a book holds about a ticker; a model's signal only where its name is sure."""
-        offers: dict[Source, Offer] = {}
+        made: dict[Source, Offer] = {}
         missing: dict[Source, str] = {}
         for source in Source:
             found = _found(book, ticker, source)
             if isinstance(found, Offer):
-                offers[source] = found
+                made[source] = found
             elif found:
                 missing[source] = found.rstrip(".")
-        return cls(ticker, offers, missing)
+        return cls(ticker, made, missing)
 
     def lacking(self, source: Source) -> str:
         """Return why a model has no signal."""
@@ -80,7 +80,7 @@ class Desk:
 
     def considered(self) -> Mapping[Source, str]:
         """Return one line on each model that holds a place."""
-        lines = {**self.missing, **{key: offer.sentence for key, offer in self.offers.items()}}
+        lines = {**self.missing, **{key: offer.sentence for key, offer in self.made.items()}}
         return {source: lines[source] for source in Source if source in lines}
 
 

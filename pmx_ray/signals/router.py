@@ -20,7 +20,7 @@ from typing import Literal, TypeAlias
 from pmx_ray.errors import NothingToServeError
 from pmx_ray.signals.flags import FlagValues, bucket
 from pmx_ray.signals.merging import merge
-from pmx_ray.signals.offers import NAMES, Desk, unmet
+from pmx_ray.signals.offers import NAMES, Offers, unmet
 from pmx_ray.signals.signal_id import BOOK_CHARS, SignalId
 from pmx_ray.signals.types import (
     FlagStatus,
@@ -93,8 +93,8 @@ def route(
     NothingToServeError
         If neither what the flags ask for nor the fallback has a signal for the ticker.
     """
-    desk = Desk.laid(book, ticker)
-    choice = _choice(desk, flags, flags_status)
+    offers = Offers.of(book, ticker)
+    choice = _choice(offers, flags, flags_status)
     holds = _holds(choice, flags, stale_reason)
     name = SignalId(
         cutoff=book.cutoff,
@@ -118,7 +118,7 @@ def route(
         fallback_used=choice.fallback_used,
         stale=bool(stale_reason),
         checks=choice.checks,
-        considered=desk.considered(),
+        considered=offers.considered(),
     )
 
 
@@ -128,56 +128,56 @@ def held(signal: Signal, why: str) -> Signal:
     return signal.model_copy(update=changed)
 
 
-def _choice(desk: Desk, flags: FlagValues, status: FlagStatus) -> _Choice:
+def _choice(offers: Offers, flags: FlagValues, status: FlagStatus) -> _Choice:
     safe = status is FlagStatus.SAFE
     if flags.kill_switch:
-        return _killed(desk, safe=safe)
+        return _killed(offers, safe=safe)
     if safe:
-        return _fallback(desk, "The flags have not been known for too long", used=True)
+        return _fallback(offers, "The flags have not been known for too long", used=True)
     if flags.llm_only:
-        return _llm_only(desk)
-    place = bucket(desk.ticker, salt=ROLLOUT_SALT)
+        return _llm_only(offers)
+    place = bucket(offers.ticker, salt=ROLLOUT_SALT)
     if place >= flags.time_series_pct:
         asked = (
-            f"The champion serves {flags.time_series_pct} % of tickers, and {desk.ticker} is not "
+            f"The champion serves {flags.time_series_pct} % of tickers, and {offers.ticker} is not "
             f"among them (place {place} of 0 to 99)"
         )
-        return _fallback(desk, asked, used=False)
-    return _champion(desk, flags)
+        return _fallback(offers, asked, used=False)
+    return _champion(offers, flags)
 
 
-def _killed(desk: Desk, *, safe: bool) -> _Choice:
+def _killed(offers: Offers, *, safe: bool) -> _Choice:
     known = (Source.FALLBACK, Source.LLM) if safe else SERVABLE
     for source in known:
-        if source in desk.offers:
+        if source in offers.made:
             reason = f"The kill switch is on; the numbers shown are of {NAMES[source]}."
-            return _answer(desk, source, route="killed", reason=reason)
-    raise _nothing(desk, "the kill switch is on, and nothing would trade")
+            return _answer(offers, source, route="killed", reason=reason)
+    raise _nothing(offers, "the kill switch is on, and nothing would trade")
 
 
-def _llm_only(desk: Desk) -> _Choice:
-    if Source.LLM in desk.offers:
+def _llm_only(offers: Offers) -> _Choice:
+    if Source.LLM in offers.made:
         reason = "The flags ask for the language model alone."
-        return _answer(desk, Source.LLM, route="llm_only", reason=reason)
-    lacking = desk.lacking(Source.LLM)
+        return _answer(offers, Source.LLM, route="llm_only", reason=reason)
+    lacking = offers.lacking(Source.LLM)
     asked = f"The flags ask for the language model alone, and it has no signal: {lacking}"
-    return _fallback(desk, asked, used=True)
+    return _fallback(offers, asked, used=True)
 
 
-def _champion(desk: Desk, flags: FlagValues) -> _Choice:
-    if Source.CHAMPION not in desk.offers:
-        asked = f"The champion has no signal: {desk.lacking(Source.CHAMPION)}"
-        return _fallback(desk, asked, used=True)
+def _champion(offers: Offers, flags: FlagValues) -> _Choice:
+    if Source.CHAMPION not in offers.made:
+        asked = f"The champion has no signal: {offers.lacking(Source.CHAMPION)}"
+        return _fallback(offers, asked, used=True)
     reason = "The flags ask for the champion."
-    choice = _answer(desk, Source.CHAMPION, route="champion", reason=reason)
-    return _merged(desk, choice) if flags.merge_llm else choice
+    choice = _answer(offers, Source.CHAMPION, route="champion", reason=reason)
+    return _merged(offers, choice) if flags.merge_llm else choice
 
 
-def _merged(desk: Desk, alone: _Choice) -> _Choice:
+def _merged(offers: Offers, alone: _Choice) -> _Choice:
     asked = "The flags ask for the champion and the language model together"
-    llm = desk.offers.get(Source.LLM)
+    llm = offers.made.get(Source.LLM)
     if llm is None:
-        why = desk.lacking(Source.LLM)
+        why = offers.lacking(Source.LLM)
     elif unsound := unmet(llm.checks, layers=("statistics",)):
         why = f"its forecast cannot be relied on. {' '.join(unsound)}"
     elif llm.signal.step != alone.signal.step:
@@ -195,16 +195,16 @@ def _merged(desk: Desk, alone: _Choice) -> _Choice:
     return replace(alone, reason=reason, fallback_used=True)
 
 
-def _fallback(desk: Desk, asked: str, *, used: bool) -> _Choice:
-    if Source.FALLBACK not in desk.offers:
-        raise _nothing(desk, f"{asked[0].lower()}{asked[1:]}, and the fallback has none")
+def _fallback(offers: Offers, asked: str, *, used: bool) -> _Choice:
+    if Source.FALLBACK not in offers.made:
+        raise _nothing(offers, f"{asked[0].lower()}{asked[1:]}, and the fallback has none")
     reason = f"{asked}; the fallback answers."
-    choice = _answer(desk, Source.FALLBACK, route="fallback", reason=reason)
+    choice = _answer(offers, Source.FALLBACK, route="fallback", reason=reason)
     return replace(choice, fallback_used=used)
 
 
-def _answer(desk: Desk, source: Source, *, route: Route, reason: str) -> _Choice:
-    offer = desk.offers[source]
+def _answer(offers: Offers, source: Source, *, route: Route, reason: str) -> _Choice:
+    offer = offers.made[source]
     return _Choice(route, offer.signal, offer.checks, reason)
 
 
@@ -215,7 +215,7 @@ def _holds(choice: _Choice, flags: FlagValues, stale_reason: str) -> tuple[str, 
     return (*killed, *stale, *(f"Held: {sentence}" for sentence in unmet(choice.checks)))
 
 
-def _nothing(desk: Desk, asked: str) -> NothingToServeError:
-    lines = (f"{NAMES[source].capitalize()}: {why}." for source, why in desk.missing.items())
-    first = f"there is no signal for {desk.ticker}: {asked}."
+def _nothing(offers: Offers, asked: str) -> NothingToServeError:
+    lines = (f"{NAMES[source].capitalize()}: {why}." for source, why in offers.missing.items())
+    first = f"there is no signal for {offers.ticker}: {asked}."
     return NothingToServeError(" ".join((first, *lines)))

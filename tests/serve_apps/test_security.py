@@ -1,6 +1,7 @@
 """Attacks over real sockets: bodies, headers, paths, tokens and slow clients; never a 500."""
 
 import json
+import select
 import socket
 import time
 from contextlib import suppress
@@ -282,8 +283,8 @@ def spoken(address, *parts, pause_s=0.0, wait_s=30.0):
         with suppress(ConnectionError):
             for part in parts:
                 talking.sendall(part)
-                if pause_s:
-                    time.sleep(pause_s)
+                if pause_s and select.select([talking], [], [], pause_s)[0]:
+                    break  # answered or closed: there is nobody left to be slow with
         received = b""
         with suppress(ConnectionError):
             while piece := talking.recv(65_536):

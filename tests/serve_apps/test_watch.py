@@ -11,7 +11,8 @@ from pmx_ray.ledger import open_ledger
 from pmx_ray.ledger.aliases import Alias
 from pmx_ray.signals.types import FlagStatus, Source
 from pmx_ray.taxonomy import Action
-from serve_apps.watch import Watch, models_in_service
+from serve_apps.in_service import models_in_service
+from serve_apps.watch import Watch
 
 SAFE_AFTER_S = 30.0
 
