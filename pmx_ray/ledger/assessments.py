@@ -9,9 +9,10 @@ from enum import StrEnum
 from sqlalchemy import func, select
 
 from pmx_ray.errors import LedgerError
-from pmx_ray.ledger.engines import explained, for_writing
+from pmx_ray.ledger.appending import append_new
+from pmx_ray.ledger.engines import explained
 from pmx_ray.ledger.ledger import Ledger
-from pmx_ray.ledger.tables import AssessmentRow, insert_new
+from pmx_ray.ledger.tables import AssessmentRow
 from pmx_ray.ledger.wording import one_line
 from pmx_ray.taxonomy import Action, RiskLevel
 
@@ -133,12 +134,8 @@ class Assessments:
         LedgerError
             If the database cannot be written; then none was.
         """
-        # In one order for every writer, so that two never wait for each other's rows.
-        rows = [asdict(record) for record in sorted(records, key=lambda r: (r.at, r.key))]
-        if not rows:
-            return
-        with explained(self._engine, "written"), for_writing(self._engine).begin() as connection:
-            connection.execute(insert_new(connection, AssessmentRow), rows)
+        rows = (asdict(record) for record in records)
+        append_new(self._engine, AssessmentRow, rows, order=("at", "key"))
 
     def since(self, cutoff: date) -> tuple[AssessmentRecord, ...]:
         """Return the calls about ``cutoff`` and later ones, in the order they were made.

@@ -1,15 +1,16 @@
 """When each version of the flags took effect at each replica: how fast a change travels."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 
 from sqlalchemy import select
 
-from pmx_ray.ledger.engines import explained, for_writing
+from pmx_ray.ledger.appending import append_new
+from pmx_ray.ledger.engines import explained
 from pmx_ray.ledger.flags import FlagLog
 from pmx_ray.ledger.ledger import Ledger
-from pmx_ray.ledger.tables import FlagArrivalRow, insert_new
+from pmx_ray.ledger.tables import FlagArrivalRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +74,8 @@ class FlagArrivals:
         LedgerError
             If the database cannot be written.
         """
-        rows = [{"version": a.version, "replica": a.replica, "at": a.at} for a in arrivals]
-        if not rows:
-            return
-        with explained(self._engine, "written"), for_writing(self._engine).begin() as connection:
-            connection.execute(insert_new(connection, FlagArrivalRow), rows)
+        rows = (asdict(arrival) for arrival in arrivals)
+        append_new(self._engine, FlagArrivalRow, rows, order=("version", "replica"))
 
     def propagation(self, *, limit: int = 100) -> tuple[Propagation, ...]:
         """Return how long the latest versions took, newest first.

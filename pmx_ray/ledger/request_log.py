@@ -8,9 +8,10 @@ from datetime import datetime
 from sqlalchemy import delete, func, select
 
 from pmx_ray.errors import LedgerError
+from pmx_ray.ledger.appending import append_new
 from pmx_ray.ledger.engines import explained, for_writing
 from pmx_ray.ledger.ledger import Ledger
-from pmx_ray.ledger.tables import RequestRow, insert_new
+from pmx_ray.ledger.tables import RequestRow
 from pmx_ray.ledger.wording import one_line
 
 MAX_PATH = 200
@@ -87,13 +88,8 @@ class RequestLog:
         LedgerError
             If the database cannot be written; then none was.
         """
-        # In one order for every writer, so that two never wait for each other's rows.
-        rows = sorted((asdict(record) for record in records), key=lambda row: str(row["id"]))
-        rows.sort(key=lambda row: row["at"])
-        if not rows:
-            return
-        with explained(self._engine, "written"), for_writing(self._engine).begin() as connection:
-            connection.execute(insert_new(connection, RequestRow), rows)
+        rows = (asdict(record) for record in records)
+        append_new(self._engine, RequestRow, rows, order=("at", "id"))
 
     def recent(self, n: int) -> tuple[RequestRecord, ...]:
         """Return at most ``n`` requests, newest first.
