@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from datetime import date, datetime
 from enum import StrEnum
 
@@ -134,8 +134,7 @@ class Assessments:
         LedgerError
             If the database cannot be written; then none was.
         """
-        rows = (asdict(record) for record in records)
-        append_new(self._engine, AssessmentRow, rows, order=("at", "key"))
+        append_new(self._engine, AssessmentRow, records, order=("at", "key"))
 
     def since(self, cutoff: date) -> tuple[AssessmentRecord, ...]:
         """Return the calls about ``cutoff`` and later ones, in the order they were made.

@@ -1,7 +1,7 @@
 """When each version of the flags took effect at each replica: how fast a change travels."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import select
@@ -74,8 +74,7 @@ class FlagArrivals:
         LedgerError
             If the database cannot be written.
         """
-        rows = (asdict(arrival) for arrival in arrivals)
-        append_new(self._engine, FlagArrivalRow, rows, order=("version", "replica"))
+        append_new(self._engine, FlagArrivalRow, arrivals, order=("version", "replica"))
 
     def propagation(self, *, limit: int = 100) -> tuple[Propagation, ...]:
         """Return how long the latest versions took, newest first.

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from datetime import datetime
 
 from sqlalchemy import delete, func, select
@@ -88,8 +88,7 @@ class RequestLog:
         LedgerError
             If the database cannot be written; then none was.
         """
-        rows = (asdict(record) for record in records)
-        append_new(self._engine, RequestRow, rows, order=("at", "id"))
+        append_new(self._engine, RequestRow, records, order=("at", "id"))
 
     def recent(self, n: int) -> tuple[RequestRecord, ...]:
         """Return at most ``n`` requests, newest first.
