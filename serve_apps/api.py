@@ -87,8 +87,8 @@ def build_api(desk: Desk) -> FastAPI:
     api.router.route_class = StrictRoute
     _add_errors(api)
     lane = SlowLane()
+    _add_signals(api, desk, lane)  # first: routes are tried in order
     _add_probes(api, desk, lane)
-    _add_signals(api, desk, lane)
     _add_flags(api, desk)
     _add_governance(api, desk, lane)
     pages.mount(api, desk, lane)
@@ -174,11 +174,6 @@ def _add_probes(api: FastAPI, desk: Desk, lane: SlowLane) -> None:
 
 
 def _add_signals(api: FastAPI, desk: Desk, lane: SlowLane) -> None:
-    @api.get("/v1/tickers", tags=["signals"])
-    async def tickers() -> dict[str, list[str]]:
-        """Return the tickers that are served."""
-        return {"tickers": sorted(office.board(desk).book.entries)}
-
     @api.get("/v1/signals/{ticker}", tags=["signals"], response_model=SignalBundle)
     async def signal(ticker: TickerPath, request: Request) -> Response:
         """Return the signal of one ticker, with model, cutoff, flags and reason."""
@@ -189,6 +184,11 @@ def _add_signals(api: FastAPI, desk: Desk, lane: SlowLane) -> None:
         request.scope["pmx.signal_id"] = served.id
         desk.numbers.served(served.source, served.route, fallback=served.fallback_used)
         return Response(served.body, media_type="application/json")
+
+    @api.get("/v1/tickers", tags=["signals"])
+    async def tickers() -> dict[str, list[str]]:
+        """Return the tickers that are served."""
+        return {"tickers": sorted(office.board(desk).book.entries)}
 
     @api.post("/v1/signals", tags=["signals"])
     async def signals(asked: SignalRequest) -> Response:

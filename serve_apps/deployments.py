@@ -62,6 +62,7 @@ class SignalsDeployment:
         pages: DeploymentHandle[Any],
     ) -> None:
         from serve_apps.desk import open_desk  # noqa: PLC0415
+        from serve_apps.smoothing import smooth  # noqa: PLC0415
 
         settings = parse(ServiceSettings, document, where="service")
 
@@ -76,6 +77,7 @@ class SignalsDeployment:
         replica = serve.get_replica_context().replica_id.unique_id
         self._desk = open_desk(settings, replica=replica, clock=utc_now, keeper=status, page=page)
         self._desk.start()
+        smooth()
 
     def __serve_build_asgi_app__(self) -> "ASGIApp":
         """Return the guarded application, as Serve asks for it."""

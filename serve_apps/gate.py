@@ -4,6 +4,7 @@ A plain ASGI layer and not a framework's middleware: it is on the path of every 
 """
 
 import asyncio
+import itertools
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -113,6 +114,7 @@ class Gate:
         self._replica = replica
         self._buckets: dict[str, Bucket] = {}
         self._n_strangers = 0
+        self._life, self._count = uuid.uuid4().hex, itertools.count(1)  # unique, and soon made
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one connection's request, or hand it on."""
@@ -137,7 +139,7 @@ class Gate:
         self, scope: Scope, answer: "_Answer", caller: Caller, latency_s: float
     ) -> RequestRecord:
         return RequestRecord(
-            id=uuid.uuid4().hex,
+            id=f"{self._life}-{next(self._count)}",
             at=self._clock(),
             token=caller.name,
             method=scope["method"][:16],

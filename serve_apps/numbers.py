@@ -1,5 +1,7 @@
 """What a replica counts, in Prometheus' format."""
 
+from functools import cache
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -23,24 +25,32 @@ class Numbers:
     def __init__(self, replica: str) -> None:
         self._registry = CollectorRegistry()
         self._replica = replica
-        self._requests = Counter(
+        requests = Counter(
             "pmx_http_requests",
             "Requests answered.",
             ("replica", "method", "status"),
             registry=self._registry,
         )
-        self._seconds = Histogram(
+        seconds = Histogram(
             "pmx_http_request_seconds",
             "Time from request to answer inside the replica.",
             ("replica",),
             buckets=BUCKETS,
             registry=self._registry,
         )
-        self._signals = Counter(
+        signals = Counter(
             "pmx_signals_served",
             "Signals served, by the model that made them and by route.",
             ("replica", "source", "route", "fallback"),
             registry=self._registry,
+        )
+        self._latency = seconds.labels(replica)
+        # Finding a series by its labels takes longer than counting on it.
+        self._answered = cache(lambda method, status: requests.labels(replica, method, str(status)))
+        self._made = cache(
+            lambda source, route, fallback: signals.labels(
+                replica, source, route, str(fallback).lower()
+            )
         )
         self._gauges = {
             name: Gauge(f"pmx_{name}", told, ("replica",), registry=self._registry)
@@ -56,12 +66,12 @@ class Numbers:
     def answered(self, method: str, status: int, seconds: float) -> None:
         """Count an answer."""
         named = method if method in METHODS else "other"
-        self._requests.labels(self._replica, named, str(status)).inc()
-        self._seconds.labels(self._replica).observe(seconds)
+        self._answered(named, status).inc()
+        self._latency.observe(seconds)
 
     def served(self, source: str, route: str, *, fallback: bool) -> None:
         """Count a signal."""
-        self._signals.labels(self._replica, source, route, str(fallback).lower()).inc()
+        self._made(source, route, fallback).inc()
 
     def set(self, name: str, value: float) -> None:
         """Set a gauge."""

@@ -16,6 +16,8 @@ class StrictRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return what answers a request, with its body read strictly."""
         answer = super().get_route_handler()
+        if self.body_field is None:
+            return answer
 
         async def strictly(request: Request) -> Response:
             return await answer(_StrictRequest(request.scope, request.receive))

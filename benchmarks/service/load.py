@@ -8,8 +8,11 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
+
+from pmx_ray._typing import FloatArray
 
 IDLE_S = 5.0
 """Seconds after which a server may close a connection that nobody used."""
@@ -67,10 +70,15 @@ class Load:
         """Requests that were sent twice."""
         return sum(answer.repeated for answer in self.answers)
 
+    @cached_property
+    def waits_ms(self) -> FloatArray:
+        """Latency of each answer with status 2xx, milliseconds; once all have come."""
+        good = [a.done_s - a.due_s for a in self.answers if 200 <= a.status < 300]
+        return np.array(good, dtype=np.float64) * 1e3
+
     def latency_ms(self, q: float) -> float:
         """Return a quantile of the latency of answers with status 2xx, milliseconds."""
-        good = [a.done_s - a.due_s for a in self.answers if 200 <= a.status < 300]
-        return float(np.quantile(good, q)) * 1e3 if good else float("nan")
+        return float(np.quantile(self.waits_ms, q)) if len(self.waits_ms) else float("nan")
 
     @property
     def statuses(self) -> dict[int, int]:

@@ -13,5 +13,7 @@ def one_line(text: str, *, limit: int) -> str:
     >>> one_line("abcdef", limit=4)
     'abc…'
     """
+    if len(text) <= limit and text.isprintable():
+        return text
     plain = "".join(c if c.isprintable() else " " if c.isspace() else "?" for c in text)
     return plain if len(plain) <= limit else plain[: limit - 1] + "…"
