@@ -17,6 +17,7 @@ from serve_apps import office, pages
 from serve_apps.bodies import FlagChange, PromotionRequest, ReversionRequest, SignalRequest
 from serve_apps.desk import Desk
 from serve_apps.explanation import UnknownSignalError, explain
+from serve_apps.express import Express, note_served
 from serve_apps.gate import FAULT, Caller, Gate
 from serve_apps.numbers import CONTENT_TYPE
 from serve_apps.problems import RETRY_S, problem, status_of
@@ -63,7 +64,7 @@ def scope_of(method: str, path: str) -> Scope | None:
 def guarded(desk: Desk) -> ASGIApp:
     """Return the API of a desk behind its gate."""
     return Gate(
-        build_api(desk),
+        Express(build_api(desk), desk),
         keyring=desk.keyring,
         settings=desk.settings.admission,
         ask=scope_of,
@@ -181,8 +182,7 @@ def _add_signals(api: FastAPI, desk: Desk, lane: SlowLane) -> None:
         if not board.knows(ticker):
             return problem(404, f"ticker {ticker} is not served; see GET /v1/tickers")
         served = board.answer(ticker)
-        request.scope["pmx.signal_id"] = served.id
-        desk.numbers.served(served.source, served.route, fallback=served.fallback_used)
+        note_served(desk, served, request.scope)
         return Response(served.body, media_type="application/json")
 
     @api.get("/v1/tickers", tags=["signals"])
