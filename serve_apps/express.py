@@ -42,8 +42,10 @@ class Express:
         await send({"type": "http.response.body", "body": served.body})
 
     def _served(self, scope: Scope) -> Served | None:
+        if scope["type"] != "http" or scope["method"] != "GET":
+            return None
         path = scope["path"]
-        if scope["method"] != "GET" or not path.startswith(PREFIX):
+        if not path.startswith(PREFIX):
             return None
         board, ticker = self._desk.watch.board, path[len(PREFIX) :]
         if board is None or not board.knows(ticker):

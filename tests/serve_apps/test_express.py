@@ -1,5 +1,7 @@
 """The short way to a signal beside the long one."""
 
+import asyncio
+
 import pytest
 from serve_cases import BARE, FAILED, GOOD, HELD, ask, service
 
@@ -19,7 +21,8 @@ class Unreachable:
     """An application that is not to be asked."""
 
     async def __call__(self, scope, _receive, _send):
-        raise AssertionError(f"{scope['method']} {scope['path']} was handed on")
+        asked = f"{scope['method']} {scope['path']}" if scope["type"] == "http" else scope["type"]
+        raise AssertionError(f"{asked} was handed on")
 
 
 @pytest.fixture
@@ -55,6 +58,14 @@ def test_signal_when_asked_for_then_the_short_way_says_what_the_long_one_says(
 def test_anything_else_when_asked_for_then_it_is_handed_on(express, method, path):
     with pytest.raises(AssertionError, match="was handed on"):
         ask(express, method, path)
+
+
+def test_start_of_the_server_when_told_of_then_it_is_handed_on(express):
+    async def nothing(*_):
+        return {}
+
+    with pytest.raises(AssertionError, match="lifespan was handed on"):
+        asyncio.run(express({"type": "lifespan"}, nothing, nothing))
 
 
 def test_signal_when_nothing_can_be_served_then_the_application_says_why(tmp_path):
