@@ -37,7 +37,7 @@ from pmx_ray.kernels.arma_likelihood import (
     margin,
     row,
 )
-from pmx_ray.kernels.compiling import compiled, inner
+from pmx_ray.kernels.compiling import compiled_lanes, inner
 from pmx_ray.kernels.lanes import any_lane, fma, load, spread, store, where
 
 EDGE = 1e-6
@@ -182,7 +182,7 @@ def _choose_step(z: FloatArray, damping: Any, active: Any) -> Any:
     return gain
 
 
-@compiled
+@compiled_lanes
 def climb(
     table: FloatArray,
     which: IntArray,

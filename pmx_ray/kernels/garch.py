@@ -27,7 +27,7 @@ from typing import Protocol
 import numpy as np
 
 from pmx_ray._typing import BoolArray, FloatArray, IntArray
-from pmx_ray.kernels.compiling import compiled
+from pmx_ray.kernels.compiling import compiled_lanes
 from pmx_ray.kernels.garch_likelihood import (
     FACTS,
     LAST_ROWS,
@@ -287,7 +287,7 @@ def _grid(form: Form) -> tuple[FloatArray, IntArray]:
     return np.array(points), np.array([cell[0] for cell in cells])
 
 
-@compiled
+@compiled_lanes
 def _survey(
     windows: FloatArray, form: Form, grid: FloatArray, facts: FloatArray, values: FloatArray
 ) -> None:
@@ -312,7 +312,7 @@ def _survey(
                 values[first + lane, c] = value[0, lane]
 
 
-@compiled
+@compiled_lanes
 def _evaluate(windows: FloatArray, parameters: FloatArray, form: Form, loglik: FloatArray) -> None:
     n_windows, n = windows.shape
     y, facts = np.empty((n, WIDTH)), np.empty((FACTS, WIDTH))
@@ -326,7 +326,7 @@ def _evaluate(windows: FloatArray, parameters: FloatArray, form: Form, loglik: F
             loglik[first + lane] = values[0, lane] - n * math.log(facts[SCALE, lane])
 
 
-@compiled
+@compiled_lanes
 def _forecast(windows: FloatArray, parameters: FloatArray, form: Form, ahead: FloatArray) -> None:
     n_windows, n = windows.shape
     y, facts = np.empty((n, WIDTH)), np.empty((FACTS, WIDTH))

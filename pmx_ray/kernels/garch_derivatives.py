@@ -10,7 +10,7 @@ Fiorentini, Calzolari and Panattoni (1996), Journal of Applied Econometrics 11, 
 from typing import Any
 
 from pmx_ray._typing import FloatArray
-from pmx_ray.kernels.compiling import compiled, inner
+from pmx_ray.kernels.compiling import compiled_lanes, inner
 from pmx_ray.kernels.garch_likelihood import BACK, LOG_2, LOG_2_PI, ROWS, Form, student_constant
 from pmx_ray.kernels.lanes import exponent, fma, load, log, mantissa, spread, store, where
 from pmx_ray.kernels.special import digamma, trigamma
@@ -27,7 +27,7 @@ PATH_ROWS = 5
 _BANKS = (0, 8, 16, 32, 48, 56, 64)  # where each kind of filter starts
 
 
-@compiled
+@compiled_lanes
 def derivatives(
     y: FloatArray,
     facts: FloatArray,
@@ -216,7 +216,7 @@ def _filter(
     store(bank, at, value)
 
 
-@compiled
+@compiled_lanes
 def derivatives_of_one_lag(
     y: FloatArray,
     facts: FloatArray,

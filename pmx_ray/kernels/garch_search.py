@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pmx_ray._typing import FloatArray, IntArray
-from pmx_ray.kernels.compiling import compiled, inner
+from pmx_ray.kernels.compiling import compiled_lanes, inner
 from pmx_ray.kernels.garch_derivatives import (
     BANK_ROWS,
     LOGLIK,
@@ -113,7 +113,7 @@ def room_for(n: int) -> Room:
     )
 
 
-@compiled
+@compiled_lanes
 def search(
     windows: FloatArray,
     facts: FloatArray,

@@ -10,7 +10,7 @@ import pytest
 from numba.core import event
 
 from pmx_ray.kernels import compiling
-from pmx_ray.kernels.compiling import LEVEL, compiled
+from pmx_ray.kernels.compiling import OF_LANES, OF_LOOPS, compiled, compiled_lanes
 
 PROGRAM = """
 import hashlib
@@ -41,22 +41,16 @@ def test_bits_when_kernels_come_from_the_cache_then_those_of_the_compiler(tmp_pa
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
         return done.stdout.strip()
 
-    compiled = run()
-    assert len(compiled) == 64
+    first = run()
+    assert len(first) == 64
     assert list(tmp_path.rglob("*.nbc"))  # and that there is a cache to come from
-    assert run() == compiled
+    assert run() == first
 
 
-@pytest.fixture
-def kernel(monkeypatch, tmp_path):
-    """Compile functions as those of the package are, into a cache that nobody has used yet."""
+@pytest.fixture(autouse=True)
+def _fresh(monkeypatch, tmp_path):
+    """Let kernels of these tests go into a cache that nobody has used yet."""
     monkeypatch.setattr(compiling, "_folder", lambda: tmp_path)
-
-    def compile_it(function):
-        function.__module__ = "pmx_ray.kernels.of_a_test"
-        return compiled(function)
-
-    return compile_it
 
 
 def _seen_during(compile_it, monkeypatch):
@@ -76,30 +70,36 @@ def _seen_during(compile_it, monkeypatch):
     return seen
 
 
-def test_compiling_a_kernel_then_collector_is_held_and_level_is_ours(kernel, monkeypatch):
-    twice = kernel(lambda x: 2.0 * x)
-    assert _seen_during(lambda: twice(1.5), monkeypatch) == [(False, LEVEL)]
+def test_compiling_a_kernel_then_collector_is_held_and_level_is_ours(monkeypatch):
+    twice = compiled(lambda x: 2.0 * x)
+    assert _seen_during(lambda: twice(1.5), monkeypatch) == [(False, OF_LOOPS)]
     assert gc.isenabled()
     assert int(numba.config.OPT) == 3
 
 
-def test_compiling_of_a_kernel_fails_then_collector_and_level_are_given_back(kernel, monkeypatch):
-    broken = kernel(lambda x: x.there_is_no_such_thing)
+def test_compiling_of_a_kernel_fails_then_collector_and_level_are_given_back(monkeypatch):
+    broken = compiled(lambda x: x.there_is_no_such_thing)
 
     def attempt():
         with pytest.raises(numba.TypingError):
             broken(1.5)
 
-    assert _seen_during(attempt, monkeypatch) == [(False, LEVEL)]
+    assert _seen_during(attempt, monkeypatch) == [(False, OF_LOOPS)]
     assert gc.isenabled()
     assert int(numba.config.OPT) == 3
 
 
-def test_collector_was_off_then_it_stays_off(kernel, monkeypatch):
-    twice = kernel(lambda x: 2.0 * x)
+def test_compiling_a_kernel_in_lanes_then_level_is_that_of_lanes(monkeypatch):
+    twice = compiled_lanes(lambda x: 2.0 * x)
+    assert _seen_during(lambda: twice(1.5), monkeypatch) == [(False, OF_LANES)]
+    assert int(numba.config.OPT) == 3
+
+
+def test_collector_was_off_then_it_stays_off(monkeypatch):
+    twice = compiled(lambda x: 2.0 * x)
     gc.disable()
     try:
-        assert _seen_during(lambda: twice(1.5), monkeypatch) == [(False, LEVEL)]
+        assert _seen_during(lambda: twice(1.5), monkeypatch) == [(False, OF_LOOPS)]
         assert not gc.isenabled()
     finally:
         gc.enable()
