@@ -21,7 +21,7 @@ import numpy as np
 from scipy.linalg import eigh, lapack
 
 from pmx_ray._typing import FloatArray, frozen
-from pmx_ray.kernels.compiling import compiled
+from pmx_ray.kernels.compiling import compiled, inner
 
 Chosen: TypeAlias = Callable[[int, FloatArray], int]
 """From the number of a matrix and its eigenvalues, (n,), descending, how many vectors to take."""
@@ -153,7 +153,7 @@ def lanczos(matrix: FloatArray, start: FloatArray, n_steps: int) -> tuple[float,
     return 0.0, start.copy(), False
 
 
-@compiled
+@inner
 def dot(a: FloatArray, b: FloatArray) -> float:
     """Return ``sum(a * b)`` of two vectors of shape (n,), in four partial sums."""
     size = len(a)
@@ -169,7 +169,7 @@ def dot(a: FloatArray, b: FloatArray) -> float:
     return (first + second) + (third + fourth)
 
 
-@compiled
+@inner
 def add_weighted(weights: FloatArray, rows: FloatArray, n_rows: int, total: FloatArray) -> None:
     """Add to ``total``, (n,), the first ``n_rows`` of rows (m, n), each times its weight."""
     for i in range(n_rows):
@@ -178,7 +178,7 @@ def add_weighted(weights: FloatArray, rows: FloatArray, n_rows: int, total: Floa
             total[k] += weight * rows[i, k]
 
 
-@compiled
+@inner
 def weighted_sum(weights: FloatArray, rows: FloatArray, n_rows: int, total: FloatArray) -> None:
     """Write what ``add_weighted`` adds over ``total``, (n,)."""
     for k in range(len(total)):

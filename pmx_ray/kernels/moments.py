@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pmx_ray._typing import FloatArray, IntArray
-from pmx_ray.kernels.compiling import compiled
+from pmx_ray.kernels.compiling import compiled, inner
 
 N_COLUMNS = 8
 """Numbers that a kernel writes for each window, in the order of ``WindowMoments``."""
@@ -120,7 +120,7 @@ def _write_moments(
                 of_window[7] = _weighted_squares(last, mean, newest) / totals[len(last) - 1]
 
 
-@compiled
+@inner
 def _compress(row: FloatArray, first: int, stop: int, observed: FloatArray) -> int:
     """Copy the values of a window that are not NaN, and return how many they are."""
     n = 0
@@ -131,7 +131,7 @@ def _compress(row: FloatArray, first: int, stop: int, observed: FloatArray) -> i
     return n
 
 
-@compiled
+@inner
 def _range(values: FloatArray) -> tuple[float, float]:
     """Return the first value, and the largest less the smallest."""
     if len(values) == 0:
@@ -143,7 +143,7 @@ def _range(values: FloatArray) -> tuple[float, float]:
     return values[0], high - low
 
 
-@compiled
+@inner
 def _sum(values: FloatArray) -> float:
     """Return the sum, in four partial sums."""
     a, b, c, d = 0.0, 0.0, 0.0, 0.0
@@ -158,7 +158,7 @@ def _sum(values: FloatArray) -> float:
     return (a + b) + (c + d)
 
 
-@compiled
+@inner
 def _sum_of_squares(values: FloatArray, mean: float) -> float:
     a, b, c, d = 0.0, 0.0, 0.0, 0.0
     whole = len(values) - len(values) % 4
@@ -172,7 +172,7 @@ def _sum_of_squares(values: FloatArray, mean: float) -> float:
     return (a + b) + (c + d)
 
 
-@compiled
+@inner
 def _weighted_squares(values: FloatArray, mean: float, weights: FloatArray) -> float:
     a, b, c, d = 0.0, 0.0, 0.0, 0.0
     whole = len(values) - len(values) % 4

@@ -16,7 +16,7 @@ from types import ModuleType
 import numpy as np
 
 from pmx_ray._typing import FloatArray
-from pmx_ray.kernels.compiling import compiled
+from pmx_ray.kernels.compiling import compiled, inner
 from pmx_ray.kernels.eigen import joined, on_host, transposed
 
 BLOCK = 48
@@ -237,7 +237,7 @@ def _run_forward(coefficients: FloatArray, last: FloatArray, ahead: FloatArray) 
         _feed_back(coefficients[n], ahead[n])
 
 
-@compiled
+@inner
 def _feed_back(coefficients: FloatArray, ahead: FloatArray) -> None:
     """Add to each of H values what it takes from those before it, lags (m,)."""
     n_steps, n_lags = len(ahead), len(coefficients)
@@ -246,7 +246,7 @@ def _feed_back(coefficients: FloatArray, ahead: FloatArray) -> None:
             ahead[done + 1 + lag] += coefficients[lag] * ahead[done]
 
 
-@compiled
+@inner
 def add_scaled(factor: float, values: FloatArray, total: FloatArray, n: int) -> None:
     """Add ``factor`` times the first ``n`` values to the first ``n`` of ``total``."""
     for k in range(n):
