@@ -50,7 +50,7 @@ class Order(NamedTuple):
         return f"ARIMA({self.p},1,{self.q})"
 
 
-ORDERS = (Order(1, 1, 80.0, 250.0), Order(2, 2, 80.0, 250.0))
+ORDERS = (Order(1, 1, 80.0, 250.0), Order(2, 2, 60.0, 250.0))
 
 SEARCHES: tuple[tuple[str, int, float, float], ...] = (
     ("every fold", 1, 40.0, 250.0),
