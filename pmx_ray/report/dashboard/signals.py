@@ -140,7 +140,7 @@ def _of_past(records: Sequence[SignalRecord], panel: Panel | None, costs: Costs)
     lead = (
         "Of each model in each place it had, newest first. Right and net return are of signals to "
         "buy or sell whose outcome came in the window; passed is of those made in it. Intervals "
-        "cover 95 % and take the tickers of a cutoff as moving together."
+        "cover 95 %; tickers of a cutoff move together, and so do signals whose horizons overlap."
     )
     return [
         Chapter("quality", "Quality", lead, quality_table(records, panel, costs)),
