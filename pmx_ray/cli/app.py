@@ -15,6 +15,7 @@ from pmx_ray import __version__
 from pmx_ray.cli import (
     auditing,
     certifying,
+    clustering,
     dashboard,
     featuring,
     governing,
@@ -163,6 +164,7 @@ governing.mount(app)
 ledgering.mount(app)
 llm.mount(app)
 selecting.mount(app)
+clustering.mount(app)
 serving.mount(app)
 tuning.mount(app)
 

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,17 +13,8 @@ import ray
 from pmx_ray.errors import ClusterError
 from pmx_ray.forecasters.registry import Device
 
-ONE_THREAD = {
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "NUMBA_NUM_THREADS": "1",
-}
-"""Environment of a worker: one thread a library, so that workers do not fight over cores."""
-
-
-CONNECT_S = 10.0
-"""Seconds that a cluster's address has to answer in."""
+CONNECT_S, JOIN_S = 10.0, 60.0
+"""Seconds that a cluster's address has to answer in, and that nodes may take to join."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +101,30 @@ def _check_reachable(address: str) -> None:
 
 def alive_nodes() -> list[dict[str, Any]]:
     """Return the living nodes of the connected cluster, with their labels and resources."""
+    return [node for node in all_nodes() if node["Alive"]]
+
+
+def all_nodes() -> list[dict[str, Any]]:
+    """Return the nodes of the connected cluster, those that left it among them."""
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    return [node for node in nodes if node["Alive"]]
+    return nodes
+
+
+def await_nodes(n_nodes: int) -> None:
+    """Wait until so many nodes of the connected cluster live, the head among them.
+
+    Raises
+    ------
+    ClusterError
+        If they do not come within ``JOIN_S`` seconds.
+    """
+    until = time.monotonic() + JOIN_S
+    while len(alive_nodes()) < n_nodes:
+        if time.monotonic() > until:
+            raise ClusterError(
+                f"{len(alive_nodes())} of {n_nodes} nodes joined within {JOIN_S:.0f} s"
+            )
+        time.sleep(0.1)
 
 
 def fit_pools(pools: Sequence[WorkerPool], nodes: Sequence[Mapping[str, Any]]) -> list[WorkerPool]:

@@ -1,0 +1,351 @@
+"""A cluster of several nodes on this machine: real processes, real tokens, one address.
+
+Every node is a session of its own, and its processes stay in it, whatever they call themselves: so
+a cluster, or one node of it, is found again and ended without touching another's.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TypeAlias
+
+from cluster.commands import NodeCommand, group_command, head_command
+from cluster.topology import Topology
+from pmx_ray.errors import ClusterError, SettingsError
+
+Say: TypeAlias = Callable[[str], object]
+Joined: TypeAlias = Callable[[str, int], object]
+
+HOST = "127.0.0.1"
+MARK = "PMX_CLUSTER"
+"""In the environment of the first process of each node: the cluster's name."""
+
+HEAD_S, END_S = 120.0, 15.0
+"""Seconds that the head may take to listen, and nodes to end before they are killed."""
+
+TRIES = 3
+"""Times that a node is started until it has joined."""
+
+STATE = "cluster.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A cluster on this machine, as it was started.
+
+    Attributes
+    ----------
+    name : str
+        Of the topology.
+    address : str
+        Where drivers connect.
+    dashboard : str
+        URL of the dashboard and the jobs API.
+    temp : str
+        Ray's folder for it.
+    boot : str
+        Which start of the machine it belongs to; ids of processes mean nothing after another.
+    sessions : mapping of str to int
+        Each node that was started, the head first, with its session.
+    """
+
+    name: str
+    address: str
+    dashboard: str
+    temp: str
+    boot: str
+    sessions: Mapping[str, int]
+
+
+def clusters_folder(home: Path) -> Path:
+    """Return where clusters of this machine are noted, one folder each."""
+    return home / "clusters"
+
+
+def running(home: Path, name: str) -> Running | None:
+    """Return a cluster that was started here, whether or not its processes live; None if none was.
+
+    Raises
+    ------
+    ClusterError
+        If its note cannot be read.
+    """
+    path = clusters_folder(home) / name / STATE
+    try:
+        return Running(**json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError) as error:
+        raise ClusterError(f"{path} cannot be read: {error}; remove it") from None
+
+
+def names(home: Path) -> tuple[str, ...]:
+    """Return the names of the clusters that were started here, sorted."""
+    return tuple(sorted(path.parent.name for path in clusters_folder(home).glob(f"*/{STATE}")))
+
+
+def up(topology: Topology, home: Path, *, joined: Joined, say: Say) -> Running:
+    """Start every node and return the cluster; where one does not start, none is left.
+
+    Nodes start one after the other: two that start at once on one machine take each other's
+    socket.
+
+    Parameters
+    ----------
+    topology : Topology
+        What to start; sizes are promises to Ray and not checked against this machine.
+    home : Path
+        Folder in which the cluster is noted.
+    joined : callable
+        Waits until so many nodes have joined the cluster at an address; raises ``ClusterError``
+        where they do not.
+    say : callable
+        Takes lines for people.
+
+    Raises
+    ------
+    SettingsError
+        If a port is taken.
+    ClusterError
+        If it is up already, or a node does not start.
+    """
+    before = running(home, topology.name)
+    if before is not None and living(before):
+        raise ClusterError(
+            f"cluster {topology.name} is up already; end it with: pmx cluster down {topology.name}"
+        )
+    for name, port in topology.ports.model_dump(exclude={"serve"}).items():
+        _check_free(name, port)
+    logs = clusters_folder(home) / topology.name / "logs"
+    logs.mkdir(parents=True, exist_ok=True, mode=0o700)
+    temp = Path("/tmp") / f"pmx-{topology.name}-{os.getuid()}"  # noqa: S108 - a socket's path is short
+    commands = _commands(topology, temp)
+    made = Running(
+        name=topology.name,
+        address=f"{HOST}:{topology.ports.gcs}",
+        dashboard=f"http://{HOST}:{topology.ports.dashboard}",
+        temp=str(temp),
+        boot=_boot(),
+        sessions={},
+    )
+    try:
+        for n, command in enumerate(commands):
+            made = _joined(made, command, n + 1, logs=logs, joined=joined, topology=topology)
+            _note(logs.parent / STATE, made)
+            say(f"cluster: {n + 1} of {len(commands)} nodes")
+    except BaseException:
+        down(running(home, topology.name) or made, home)
+        raise
+    say(f"cluster: head at {made.address}, dashboard {made.dashboard}")
+    return made
+
+
+def _joined(
+    cluster: Running,
+    command: NodeCommand,
+    n: int,
+    *,
+    logs: Path,
+    joined: Joined,
+    topology: Topology,
+) -> Running:
+    """Return the cluster with one more node in it; a raylet can die as it starts on a busy host."""
+    log = logs / f"{command.node}.log"
+    why = ""
+    for _ in range(TRIES):
+        process = _start(command, cluster.name, log)
+        found = replace(cluster, sessions={**cluster.sessions, command.node: process.pid})
+        _note(logs.parent / STATE, found)
+        try:
+            if n == 1:
+                _await_head(process, topology, log)
+            joined(cluster.address, n)
+        except ClusterError as error:
+            why = str(error)
+            _end({pid: node for pid, node in living(found).items() if node == command.node})
+        else:
+            return found
+    raise ClusterError(f"{why}, in {TRIES} tries; {command.node} says: {_last_line(log)}")
+
+
+def down(cluster: Running, home: Path) -> int:
+    """End every process of a cluster and forget all but its logs; return how many there were."""
+    found = living(cluster)
+    _end(found)
+    shutil.rmtree(cluster.temp, ignore_errors=True)
+    (clusters_folder(home) / cluster.name / STATE).unlink(missing_ok=True)
+    return len(found)
+
+
+def kill_node(cluster: Running, node: str) -> int:
+    """Kill every process of one node at once, as a power cut would; return how many there were."""
+    found = [pid for pid, of in living(cluster).items() if of == node]
+    for pid in found:
+        _signal(pid, signal.SIGKILL)
+    return len(found)
+
+
+def living(cluster: Running) -> Mapping[int, str]:
+    """Return the processes of a cluster on this machine: process id to node."""
+    if cluster.boot != _boot():
+        return {}
+    nodes = {
+        session: node for node, session in cluster.sessions.items() if _ours(session, cluster.name)
+    }
+    return {pid: nodes[session] for pid, session in _processes() if session in nodes}
+
+
+def _commands(topology: Topology, temp: Path) -> list[NodeCommand]:
+    """Return the commands for one machine: nodes share its address, so that ports must differ."""
+    nodes = [head_command(topology, host=HOST)]
+    nodes += [
+        group_command(topology, group, n=n, head=HOST)
+        for group in topology.groups
+        for n in range(1, group.nodes + 1)
+    ]
+    taken = set(topology.ports.model_dump().values())
+    made = []
+    for n, command in enumerate(nodes):
+        agent = _free_port(taken)
+        more = [
+            "--block",
+            f"--dashboard-agent-listen-port={agent}",
+            "--min-worker-port=0",
+            "--max-worker-port=0",
+            # The others take the head's folder from the cluster, and refuse to be told.
+            *([f"--temp-dir={temp}"] if n == 0 else [f"--node-ip-address={HOST}"]),
+        ]
+        made.append(NodeCommand(command.node, (*command.argv, *more), command.environment))
+    return made
+
+
+def _start(command: NodeCommand, name: str, log: Path) -> subprocess.Popen[bytes]:
+    program = Path(sys.executable).with_name(command.argv[0])
+    environment = {
+        **{key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"},
+        **command.environment,
+        MARK: name,
+    }
+    with log.open("wb") as out:
+        return subprocess.Popen(
+            [str(program), *command.argv[1:]],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+
+
+def _await_head(process: subprocess.Popen[bytes], topology: Topology, log: Path) -> None:
+    """Wait until the head and its dashboard listen."""
+    ports = [topology.ports.gcs, topology.ports.dashboard]
+    until = time.monotonic() + HEAD_S
+    while time.monotonic() < until:
+        if process.poll() is not None:
+            raise ClusterError(
+                f"the head of {topology.name} ended with {process.returncode}: {_last_line(log)}"
+            )
+        if all(_listens(port) for port in ports):
+            return
+        time.sleep(0.1)
+    raise ClusterError(f"the head of {topology.name} did not listen within {HEAD_S:.0f} s")
+
+
+def _last_line(log: Path) -> str:
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return lines[-1][:300] if lines else "it said nothing"
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection((HOST, port), timeout=1.0).close()
+    except OSError:
+        return False
+    return True
+
+
+def _check_free(name: str, port: int) -> None:
+    if _listens(port):
+        raise SettingsError(f"port {port} is taken; name another with --set ports.{name}=PORT")
+
+
+def _free_port(taken: set[int]) -> int:
+    while True:
+        with socket.socket() as probe:
+            probe.bind((HOST, 0))
+            port: int = probe.getsockname()[1]
+        if port not in taken:
+            taken.add(port)
+            return port
+
+
+def _note(path: Path, cluster: Running) -> None:
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(asdict(cluster), indent=1), encoding="utf-8")
+    part.replace(path)
+
+
+def _boot() -> str:
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+
+
+def _processes() -> Iterator[tuple[int, int]]:
+    """Give each living process but this one, with its session."""
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            fields = _stat(int(entry.name))
+            if fields and fields[0] != "Z":
+                yield int(entry.name), int(fields[3])
+
+
+def _ours(session: int, name: str) -> bool:
+    """Return whether a session is a node's: its first process, if it lives, carries the mark.
+
+    While others of the session live, the kernel gives its number to no new process.
+    """
+    try:
+        environment = Path(f"/proc/{session}/environ").read_bytes().split(b"\0")
+    except FileNotFoundError:
+        return True
+    except OSError:  # another account's
+        return False
+    return f"{MARK}={name}".encode() in environment
+
+
+def _stat(pid: int) -> list[str]:
+    """Return the fields of a process from its state on; none where it is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+    except OSError:
+        return []
+
+
+def _end(found: Mapping[int, str]) -> None:
+    """Ask processes to end, the nodes' before the head's, and kill what is left in the end."""
+    for pid in sorted(found, key=lambda pid: found[pid] == "head"):
+        _signal(pid, signal.SIGTERM)
+    until = time.monotonic() + END_S
+    while any(_lives(pid) for pid in found) and time.monotonic() < until:
+        time.sleep(0.05)
+    for pid in found:
+        _signal(pid, signal.SIGKILL)
+
+
+def _lives(pid: int) -> bool:
+    fields = _stat(pid)
+    return bool(fields) and fields[0] != "Z"
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)

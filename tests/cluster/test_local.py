@@ -1,0 +1,167 @@
+"""A cluster of three nodes on this machine: up, used, hurt, down."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+import yaml
+from waiting import until
+
+from cluster import local
+
+ROOT = Path(__file__).parents[2]
+PMX, RAY = (Path(sys.executable).with_name(name) for name in ("pmx", "ray"))
+TOPOLOGY = ROOT / "configs" / "cluster" / "three_nodes.yaml"
+NAME = "three-nodes"
+
+SWEEP = {
+    "name": "three",
+    "panel": {
+        "source": "simulated", "kind": "garch", "n_tickers": 4, "n_sessions": 330, "seed": 1,
+    },
+    "folds": {"input_size": 90, "step_size": 20, "steps": [1, 5]},
+    "forecasters": [{"name": "drift"}, {"name": "samossa"}],
+    "evaluation": {"n_resamples": 100},
+}  # fmt: skip
+
+
+def free_ports(n):
+    """Return ports outside the range that Ray gives to workers."""
+    found = []
+    while len(found) < n:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        if not 10002 <= port <= 19999 and port not in found:
+            found.append(port)
+    return found
+
+
+class Machine:
+    """A home with a token and clusters of its own."""
+
+    def __init__(self, home):
+        self.home = home
+        names = ("gcs", "dashboard", "client", "metrics")
+        self.ports = dict(zip(names, free_ports(4), strict=True))
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "PMX_"))}
+        self.environment = {**kept, "HOME": str(home), "PMX_HOME": str(home), "COLUMNS": "200"}
+
+    @property
+    def token(self):
+        return (self.home / ".ray" / "auth_token").read_text()
+
+    def pmx(self, *words, code=0):
+        done = subprocess.run(
+            [PMX, *words], env=self.environment, cwd=self.home, capture_output=True, text=True,
+            timeout=580, check=False,
+        )  # fmt: skip
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout + done.stderr
+
+    def up(self, *, code=0):
+        sets = [word for k, v in self.ports.items() for word in ("--set", f"ports.{k}={v}")]
+        return self.pmx("cluster", "up", str(TOPOLOGY), *sets, code=code)
+
+    def status(self):
+        return json.loads(self.pmx("cluster", "status", "--json"))
+
+    def cluster(self):
+        return local.running(self.home, NAME)
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory):
+    made = Machine(tmp_path_factory.mktemp("machine"))
+    try:
+        made.up()
+        yield made
+    finally:
+        left = made.cluster()
+        if left is not None:
+            local.down(left, made.home)
+
+
+def hash_of(said):
+    return re.search(r"forecasts ([0-9a-f]{16})", said)[1]
+
+
+@pytest.mark.drill
+def test_cluster_when_up_then_three_nodes_of_their_groups_and_a_private_token(machine):
+    nodes = machine.status()["nodes"]
+    assert sorted(node["group"] for node in nodes) == ["head", "workers", "workers"]
+    assert all(node["alive"] for node in nodes)
+    assert (machine.home / ".ray" / "auth_token").stat().st_mode & 0o777 == 0o600
+    assert machine.token not in (machine.home / "clusters" / NAME / "cluster.json").read_text()
+
+
+@pytest.mark.drill
+def test_cluster_when_it_is_up_already_then_a_second_is_refused_and_the_first_lives(machine):
+    assert "is up already" in machine.up(code=1)
+    assert all(node["alive"] for node in machine.status()["nodes"])
+
+
+@pytest.mark.drill
+def test_jobs_when_the_token_is_missing_or_wrong_then_401_or_403(machine):
+    url = f"http://127.0.0.1:{machine.ports['dashboard']}/api/jobs/"
+    assert httpx.get(url).status_code == 401
+    assert httpx.get(url, headers={"Authorization": f"Bearer {'0' * 64}"}).status_code == 403
+    right = {"Authorization": f"Bearer {machine.token}"}
+    assert httpx.get(url, headers=right).status_code == 200
+
+
+@pytest.mark.drill
+def test_node_when_its_token_is_wrong_then_it_does_not_join(machine):
+    wrong = {
+        **machine.environment,
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN": "0" * 64,
+        "RAY_raylet_start_wait_time_s": "10",
+    }
+    address = machine.cluster().address
+    done = subprocess.run(
+        [RAY, "start", f"--address={address}", "--num-cpus=1"], env=wrong, capture_output=True,
+        text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert len(machine.status()["nodes"]) == 3
+
+
+@pytest.mark.drill
+def test_sweep_when_run_there_then_the_hash_is_that_of_one_process(machine):
+    (machine.home / "sweep.yaml").write_text(yaml.safe_dump(SWEEP))
+    address = machine.cluster().address
+    there = machine.pmx("sweep", "sweep.yaml", "--address", address, "--out", "there")
+    here = machine.pmx("sweep", "sweep.yaml", "--address", "in-process", "--out", "here")
+    assert hash_of(there) == hash_of(here)
+
+
+@pytest.mark.drill
+def test_node_when_killed_then_the_others_notice_and_its_processes_alone_are_gone(machine):
+    cluster = machine.cluster()
+    others = {pid for pid, node in local.living(cluster).items() if node != "workers-2"}
+    assert local.kill_node(cluster, "workers-2") > 0
+    until(lambda: sum(node["alive"] for node in machine.status()["nodes"]) == 2, deadline_s=60.0)
+    assert others <= set(local.living(cluster))
+
+
+@pytest.mark.drill
+def test_cluster_when_down_then_nothing_of_it_is_left_and_a_stranger_lives(machine):
+    cluster = machine.cluster()
+    with subprocess.Popen(["sleep", "600"], start_new_session=True) as stranger:
+        try:
+            assert "is down" in machine.pmx("cluster", "down")
+            assert stranger.poll() is None
+        finally:
+            stranger.send_signal(signal.SIGKILL)
+    assert local.living(cluster) == {}
+    assert machine.cluster() is None
+    assert not Path(cluster.temp).exists()
+    assert "clusters started here: none" in machine.pmx("cluster", "status", code=2)
