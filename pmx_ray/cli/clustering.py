@@ -1,4 +1,4 @@
-"""The verbs of a cluster: up, status, down, render."""
+"""The verbs of a cluster: up, status, down, render, doctor."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -6,9 +6,9 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from pmx_ray.cli import options
+from pmx_ray.cli import cluster_doctor, options
 from pmx_ray.cli.options import Assignments, Json
-from pmx_ray.config import override, parse, read_yaml
+from pmx_ray.cli.topologies import topology_of
 from pmx_ray.errors import SettingsError
 from pmx_ray.place import default_root
 from pmx_ray.remote.token import keep_token, use_token
@@ -25,14 +25,8 @@ Name = Annotated[
 
 def mount(app: typer.Typer) -> None:
     """Add the verbs to ``app``."""
+    cluster.command(name="doctor")(cluster_doctor.doctor)
     app.add_typer(cluster, name="cluster")
-
-
-def _topology(settings: Path, assignments: list[str] | None) -> Any:
-    from cluster.topology import Topology  # noqa: PLC0415
-
-    values = override(read_yaml(settings), assignments or ())
-    return parse(Topology, values, where=str(settings))
 
 
 @cluster.command(name="up")
@@ -40,7 +34,7 @@ def up(settings: Settings, *, assignments: Assignments = None) -> None:
     """Start every node of a topology on this machine, as processes of their own."""
     from cluster import local  # noqa: PLC0415
 
-    topology = _topology(settings, assignments)
+    topology = topology_of(settings, assignments)
     token = keep_token()
     say = options.console().print
     made = local.up(topology, default_root(), joined=_joined, say=say)
@@ -105,7 +99,7 @@ def render(
     assignments: Assignments = None,
 ) -> None:
     """Print a topology as commands or manifests; no secret is in them."""
-    topology = _topology(settings, assignments)
+    topology = topology_of(settings, assignments)
     match form:
         case "ray-start":
             from cluster.commands import script  # noqa: PLC0415

@@ -144,6 +144,31 @@ def test_sweep_when_run_there_then_the_hash_is_that_of_one_process(machine):
 
 
 @pytest.mark.drill
+def test_doctor_when_the_cluster_is_sound_then_green_and_red_once_the_token_is_public(machine):
+    def failed():
+        environment = {**machine.environment, "RAY_AUTH_MODE": "token"}
+        done = subprocess.run(
+            [PMX, "cluster", "doctor", str(TOPOLOGY), "--json"], env=environment,
+            cwd=machine.home, capture_output=True, text=True, timeout=300, check=False,
+        )  # fmt: skip
+        assert machine.token not in done.stdout + done.stderr
+        checks = {check["name"]: check for check in json.loads(done.stdout)}
+        assert {"api_without_token", "clocks", "groups"} <= checks.keys()
+        red = {name for name, check in checks.items() if not check["passed"]}
+        assert bool(red - {"lake_shared"}) == bool(done.returncode)
+        return red
+
+    of_the_host = {"open_files", "shared_memory", "temp_disk", "runs_disk", "bytecode"}
+    assert failed() - of_the_host == {"lake_shared"}
+    token = machine.home / ".ray" / "auth_token"
+    token.chmod(0o644)
+    try:
+        assert "token_private" in failed()
+    finally:
+        token.chmod(0o600)
+
+
+@pytest.mark.drill
 def test_node_when_killed_then_the_others_notice_and_its_processes_alone_are_gone(machine):
     cluster = machine.cluster()
     others = {pid for pid, node in local.living(cluster).items() if node != "workers-2"}
