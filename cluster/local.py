@@ -313,10 +313,10 @@ def _ours(session: int, name: str) -> bool:
 
     While others of the session live, the kernel gives its number to no new process.
     """
+    if not _lives(session):
+        return True
     try:
         environment = Path(f"/proc/{session}/environ").read_bytes().split(b"\0")
-    except FileNotFoundError:
-        return True
     except OSError:  # another account's
         return False
     return f"{MARK}={name}".encode() in environment

@@ -7,6 +7,8 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -15,6 +17,7 @@ import yaml
 from waiting import until
 
 from cluster import local
+from pmx_ray.errors import ClusterError
 
 ROOT = Path(__file__).parents[2]
 PMX, RAY = (Path(sys.executable).with_name(name) for name in ("pmx", "ray"))
@@ -87,6 +90,67 @@ def machine(tmp_path_factory):
         left = made.cluster()
         if left is not None:
             local.down(left, made.home)
+
+
+@pytest.fixture
+def session():
+    """Return what starts a process in a session of its own; all are ended after the test."""
+    started = []
+
+    def start(*words, mark=None):
+        marked = {} if mark is None else {local.MARK: mark}
+        started.append(
+            subprocess.Popen(words, env={**os.environ, **marked}, start_new_session=True)
+        )
+        return started[-1].pid
+
+    yield start
+    for process in started:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def noted(home, **sessions):
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return local.Running("mine", "127.0.0.1:1", "http://127.0.0.1:2", str(home), boot, sessions)
+
+
+def test_processes_when_their_session_carries_the_mark_then_the_nodes(session, tmp_path):
+    first, second = (session("sleep", "600", mark="mine") for _ in range(2))
+    assert local.living(noted(tmp_path, head=first, w=second)) == {first: "head", second: "w"}
+
+
+def test_processes_when_the_first_of_the_session_has_ended_then_the_others_are_found(
+    session, tmp_path
+):
+    leader = session("sh", "-c", "sleep 600 & exit", mark="mine")
+    cluster = noted(tmp_path, head=leader)
+    until(lambda: not local._lives(leader), deadline_s=30.0)
+    assert set(local.living(cluster).values()) == {"head"}
+    assert local.down(cluster, tmp_path) == 1
+    assert local.living(cluster) == {}
+
+
+@pytest.mark.parametrize("mark", [None, "other"])
+def test_processes_when_a_session_is_a_strangers_then_left_alone(session, tmp_path, mark):
+    stranger = session("sleep", "600", mark=mark)
+    cluster = noted(tmp_path, head=stranger)
+    assert local.down(cluster, tmp_path) == 0
+    assert local._lives(stranger)
+
+
+def test_processes_when_the_machine_was_started_anew_then_none_are_the_clusters(session, tmp_path):
+    pid = session("sleep", "600", mark="mine")
+    assert local.living(replace(noted(tmp_path, head=pid), boot="another")) == {}
+
+
+def test_note_when_it_cannot_be_read_then_error_names_it(tmp_path):
+    folder = local.clusters_folder(tmp_path) / "mine"
+    folder.mkdir(parents=True)
+    (folder / local.STATE).write_text("{}")
+    with pytest.raises(ClusterError, match=r"mine/cluster\.json cannot be read"):
+        local.running(tmp_path, "mine")
 
 
 def hash_of(said):
