@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cluster.topology import Head, NodeGroup, Topology, system_config
-from pmx_ray.remote.threads import ONE_THREAD
+from pmx_ray.remote.environment import ONE_THREAD, STEADY
 
 OBJECTS_FRAC, WORKERS_FRAC = 0.3, 0.6
 """Shares of a node's memory for shared objects and for what workers ask for; the rest is Ray's."""
@@ -41,7 +41,7 @@ class NodeCommand:
 
 def environment() -> dict[str, str]:
     """Return the environment of every node: the token is asked for, and libraries take a thread."""
-    return {"RAY_AUTH_MODE": "token", "RAY_raylet_start_wait_time_s": "120", **ONE_THREAD}
+    return {"RAY_AUTH_MODE": "token", **STEADY, **ONE_THREAD}
 
 
 def head_command(topology: Topology, *, host: str) -> NodeCommand:

@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -21,6 +22,7 @@ from typing import TypeAlias
 from cluster.commands import NodeCommand, group_command, head_command
 from cluster.topology import Topology
 from pmx_ray.errors import ClusterError, SettingsError
+from pmx_ray.provenance import sha256_hex
 
 Say: TypeAlias = Callable[[str], object]
 Joined: TypeAlias = Callable[[str, int], object]
@@ -127,7 +129,7 @@ def up(topology: Topology, home: Path, *, joined: Joined, say: Say) -> Running:
         _check_free(name, port)
     logs = clusters_folder(home) / topology.name / "logs"
     logs.mkdir(parents=True, exist_ok=True, mode=0o700)
-    temp = Path("/tmp") / f"pmx-{topology.name}-{os.getuid()}"  # noqa: S108 - a socket's path is short
+    temp = _temp(logs.parent)
     commands = _commands(topology, temp)
     made = Running(
         name=topology.name,
@@ -287,6 +289,11 @@ def _free_port(taken: set[int]) -> int:
         if port not in taken:
             taken.add(port)
             return port
+
+
+def _temp(folder: Path) -> Path:
+    """Return Ray's folder for the cluster noted in ``folder``: its own, and short for sockets."""
+    return Path(tempfile.gettempdir()) / f"pmx-{sha256_hex(str(folder.resolve()).encode())[:12]}"
 
 
 def _note(path: Path, cluster: Running) -> None:

@@ -23,6 +23,7 @@ from pmx_ray.cli import (
     llm,
     selecting,
     serving,
+    submitting,
     tuning,
 )
 from pmx_ray.cli.options import (
@@ -166,6 +167,7 @@ llm.mount(app)
 selecting.mount(app)
 clustering.mount(app)
 serving.mount(app)
+submitting.mount(app)
 tuning.mount(app)
 
 

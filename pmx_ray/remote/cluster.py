@@ -12,6 +12,7 @@ import ray
 
 from pmx_ray.errors import ClusterError
 from pmx_ray.forecasters.registry import Device
+from pmx_ray.remote.environment import STEADY
 
 CONNECT_S, JOIN_S = 10.0, 60.0
 """Seconds that a cluster's address has to answer in, and that nodes may take to join."""
@@ -60,6 +61,8 @@ def connected(address: str | None, *, n_workers: int, dashboard: bool = False) -
     if ray.is_initialized():  # a session that is already connected keeps its connection
         yield
         return
+    for name, value in STEADY.items():
+        os.environ.setdefault(name, value)
     try:
         if address in (None, "local"):
             _start_local(n_workers, dashboard=dashboard)
@@ -78,7 +81,6 @@ def connected(address: str | None, *, n_workers: int, dashboard: bool = False) -
 
 
 def _start_local(n_workers: int, *, dashboard: bool) -> None:
-    os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     # Workers have an environment of their own: processes that Ray starts ahead of them idle.
     os.environ.setdefault("RAY_prestart_worker_first_driver", "0")

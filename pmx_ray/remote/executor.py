@@ -32,7 +32,7 @@ from pmx_ray.errors import ClusterError, DataError, PmxError
 from pmx_ray.folds import FoldPlan
 from pmx_ray.lake import BlockStore, Receipt, open_store
 from pmx_ray.remote.cluster import WorkerPool, alive_nodes, fit_pools
-from pmx_ray.remote.threads import ONE_THREAD
+from pmx_ray.remote.environment import ONE_THREAD
 from pmx_ray.remote.worker import BlockWorker
 
 POLL_S = 1.0

@@ -9,7 +9,7 @@ from cluster_cases import topology
 
 from cluster.commands import commands, head_command, script
 from cluster.topology import Topology
-from pmx_ray.remote.threads import ONE_THREAD
+from pmx_ray.remote.environment import ONE_THREAD
 
 
 def option(command, name):

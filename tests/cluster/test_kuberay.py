@@ -23,7 +23,7 @@ from cluster.kuberay import (
 )
 from cluster.topology import Head, NodeGroup, Ports, Topology, system_config
 from pmx_ray.errors import SettingsError
-from pmx_ray.remote.threads import ONE_THREAD
+from pmx_ray.remote.environment import ONE_THREAD
 
 CRDS = Path(__file__).parents[3] / "shared" / "crds"
 TOKEN = "0123456789abcdef" * 4

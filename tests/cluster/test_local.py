@@ -9,6 +9,7 @@ import subprocess
 import sys
 from contextlib import suppress
 from dataclasses import replace
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 import httpx
@@ -55,7 +56,9 @@ class Machine:
         names = ("gcs", "dashboard", "client", "metrics")
         self.ports = dict(zip(names, free_ports(4), strict=True))
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "PMX_"))}
-        self.environment = {**kept, "HOME": str(home), "PMX_HOME": str(home), "COLUMNS": "200"}
+        path = f"{PMX.parent}:{os.environ['PATH']}"  # where a job finds `pmx`
+        homes = {"HOME": str(home), "PMX_HOME": str(home)}
+        self.environment = {**kept, **homes, "PATH": path, "COLUMNS": "200"}
 
     @property
     def token(self):
@@ -205,6 +208,34 @@ def test_sweep_when_run_there_then_the_hash_is_that_of_one_process(machine):
     there = machine.pmx("sweep", "sweep.yaml", "--address", address, "--out", "there")
     here = machine.pmx("sweep", "sweep.yaml", "--address", "in-process", "--out", "here")
     assert hash_of(there) == hash_of(here)
+
+
+@pytest.mark.drill
+def test_sweep_when_submitted_by_many_at_once_then_it_runs_once_and_has_that_hash(machine):
+    (machine.home / "sweep.yaml").write_text(yaml.safe_dump(SWEEP))
+    words = (
+        "submit", "sweep.yaml", "--dashboard", machine.cluster().dashboard,
+        "--out", str(machine.home / "of-jobs"),
+    )  # fmt: skip
+    with ThreadPool(3) as pool:
+        said = pool.map(lambda _: machine.pmx(*words), range(3))
+    assert sorted("is submitted" in text for text in said) == [False, False, True]
+    here = machine.pmx("sweep", "sweep.yaml", "--address", "in-process", "--out", "here")
+    assert {hash_of(text) for text in said} == {hash_of(here)}
+    (job,) = json.loads(machine.pmx("jobs", "--json", "--dashboard", machine.cluster().dashboard))
+    assert (job["status"], job["exit_code"]) == ("SUCCEEDED", 0)
+    again = machine.pmx(*words)  # nothing is left to fit
+    assert "is submitted" in again
+    assert hash_of(again) == hash_of(here)
+
+
+@pytest.mark.drill
+def test_job_when_its_sweep_fails_then_submit_ends_as_it_did(machine):
+    bad = {**SWEEP, "name": "bad", "panel": {"source": "file", "path": "prices.csv"}}
+    (machine.home / "bad.yaml").write_text(yaml.safe_dump(bad))
+    (machine.home / "prices.csv").write_text("date,ticker,close\n")
+    said = machine.pmx("submit", "bad.yaml", "--dashboard", machine.cluster().dashboard, code=2)
+    assert "failed" in said
 
 
 @pytest.mark.drill

@@ -12,7 +12,7 @@ from ray.scripts.scripts import start
 from cluster.ray_up import TOKEN_FILE, as_yaml, ray_up
 from cluster.topology import Head, NodeGroup, Topology, system_config
 from pmx_ray.errors import SettingsError
-from pmx_ray.remote.threads import ONE_THREAD
+from pmx_ray.remote.environment import ONE_THREAD
 
 REGION = "eu-central-1"
 TOKEN = "0123456789abcdef" * 4

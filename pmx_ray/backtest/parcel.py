@@ -1,0 +1,60 @@
+"""What a sweep needs to run elsewhere, in one folder: settings, a price file, plugins."""
+
+import importlib.util
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+
+from pmx_ray.backtest.settings import SweepSettings
+from pmx_ray.data.file import FileSettings
+from pmx_ray.errors import SettingsError
+from pmx_ray.provenance import canonical_json, sha256_hex
+
+SETTINGS = "sweep.yaml"
+"""The settings' name in a parcel."""
+
+
+def job_name(settings: SweepSettings) -> str:
+    """Return the name of a sweep's job: the same for the same sweep, however it is executed."""
+    written = settings.model_dump(mode="json", exclude={"execution"})
+    return f"pmx-{settings.name}-{sha256_hex(canonical_json(written))[:12]}"
+
+
+def pack(settings: SweepSettings, folder: Path, *, base_dir: Path) -> None:
+    """Write a parcel: the sweep in it is the same, and needs nothing from outside.
+
+    Parameters
+    ----------
+    settings : SweepSettings
+        Of the sweep.
+    folder : Path
+        An empty folder.
+    base_dir : Path
+        Where a relative path to prices starts, and where plugins of your own lie.
+
+    Raises
+    ------
+    SettingsError
+        If the price file is not there.
+    """
+    written = settings.model_dump(mode="json", exclude_unset=True)
+    if isinstance(settings.panel, FileSettings):
+        prices = base_dir / settings.panel.path
+        if not prices.is_file():
+            raise SettingsError(f"panel.path is {prices}, which is no file")
+        shutil.copy(prices, folder / prices.name)
+        written["panel"]["path"] = prices.name
+    for source in _own_plugins(settings, base_dir):
+        shutil.copy(source, folder / source.name)
+    (folder / SETTINGS).write_text(yaml.safe_dump(written, sort_keys=False), encoding="utf-8")
+
+
+def _own_plugins(settings: SweepSettings, base_dir: Path) -> Iterator[Path]:
+    """Give the plugins that are files beside the settings or here; installed ones are there too."""
+    for name in settings.plugins:
+        spec = importlib.util.find_spec(name)
+        origin = None if spec is None or spec.origin is None else Path(spec.origin).resolve()
+        if origin is not None and origin.parent in {base_dir.resolve(), Path.cwd().resolve()}:
+            yield origin

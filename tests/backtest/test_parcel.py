@@ -1,0 +1,69 @@
+"""What a sweep takes along to another machine."""
+
+import sys
+
+import pytest
+import yaml
+
+from pmx_ray.backtest.parcel import SETTINGS, job_name, pack
+from pmx_ray.backtest.settings import load_settings
+from pmx_ray.errors import SettingsError
+
+WRITTEN = {
+    "name": "mine",
+    "panel": {"source": "file", "path": "in/prices.csv"},
+    "folds": {"input_size": 90, "step_size": 10, "steps": [1, 5]},
+    "forecasters": [{"name": "drift"}, {"name": "garch", "dist": "t"}],
+}
+
+
+@pytest.fixture
+def here(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "prices.csv").write_text("date,ticker,close\n2020-01-02,A,1\n")
+    (tmp_path / "out").mkdir()
+    return tmp_path
+
+
+def loaded(folder, **changed):
+    path = folder / "settings.yaml"
+    path.write_text(yaml.safe_dump({**WRITTEN, **changed}))
+    return load_settings(path)
+
+
+def test_parcel_when_packed_then_the_same_sweep_with_its_prices_beside_it(here):
+    settings = loaded(here)
+    pack(settings, here / "out", base_dir=here)
+    assert {path.name for path in (here / "out").iterdir()} == {SETTINGS, "prices.csv"}
+    again = load_settings(here / "out" / SETTINGS)
+    assert str(again.panel.path) == "prices.csv"
+    unmoved = again.panel.model_copy(update={"path": settings.panel.path})
+    assert again.model_copy(update={"panel": unmoved}) == settings
+
+
+def test_parcel_when_a_plugin_lies_beside_the_settings_then_it_comes_along(here, monkeypatch):
+    (here / "plugin_of_a_parcel.py").write_text("x = 1\n")
+    monkeypatch.syspath_prepend(str(here))
+    settings = loaded(here).model_copy(update={"plugins": ("plugin_of_a_parcel", "json")})
+    pack(settings, here / "out", base_dir=here)
+    assert (here / "out" / "plugin_of_a_parcel.py").read_text() == "x = 1\n"
+    assert not (here / "out" / "__init__.py").exists()  # of json, which is everywhere
+    sys.modules.pop("plugin_of_a_parcel", None)
+
+
+def test_parcel_when_the_price_file_is_missing_then_refused_and_nothing_is_written(here):
+    settings = loaded(here, panel={"source": "file", "path": "nowhere.csv"})
+    with pytest.raises(SettingsError, match=r"nowhere\.csv, which is no file"):
+        pack(settings, here / "out", base_dir=here)
+    assert not list((here / "out").iterdir())
+
+
+def test_name_when_only_the_execution_differs_then_the_same_job(here):
+    plain, wide = loaded(here), loaded(here, execution={"workers": 7})
+    assert job_name(plain) == job_name(wide)
+    assert job_name(plain).startswith("pmx-mine-")
+
+
+@pytest.mark.parametrize("changed", [{"seed": 1}, {"folds": {"input_size": 91}}, {"name": "other"}])
+def test_name_when_the_sweep_differs_then_another_job(here, changed):
+    assert job_name(loaded(here, **changed)) != job_name(loaded(here))
