@@ -1,8 +1,15 @@
-"""Fixtures that several packages need: small panels with known properties."""
+"""What several packages' tests need: panels with known properties, and a token for Ray.
+
+Ray reads its token when it is first imported, in whichever package's tests that happens.
+"""
 
 import os
+import secrets
 
 os.environ.pop("COLUMNS", None)  # workers are given 80; tables are tested at their own width
+os.environ.setdefault("RAY_AUTH_MODE", "token")
+os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")
 
 import numpy as np
 import pytest

@@ -1,11 +1,4 @@
-"""Real Ray clusters. The token must be in the environment before anything imports ray."""
-
-import os
-import secrets
-
-os.environ.setdefault("RAY_AUTH_MODE", "token")
-os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-os.environ.setdefault("RAY_raylet_start_wait_time_s", "120")
+"""Real Ray clusters."""
 
 from collections.abc import Iterator
 
