@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +15,9 @@ from pmx_ray.lake.store import check_key, check_prefix, is_key
 
 ORPHAN_AGE_S = 3600.0
 """A temporary file this old has lost its writer; a living one takes seconds."""
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""What a system answers where a file finds no room: disk, quota, limit on a file's size."""
 
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
@@ -54,7 +58,7 @@ class FolderStore:
     def put_new(self, key: str, data: bytes) -> bool:
         """Write ``data`` if the key is absent; return True if this call created it."""
         path = self._path(key)
-        with self._explained("written", path):
+        with self._explained("written", path, size=len(data)):
             if path.exists():
                 return False
             temporary = _write_temporary(path, data)
@@ -77,7 +81,7 @@ class FolderStore:
     def replace(self, key: str, data: bytes) -> None:
         """Write ``data`` whether or not the key is there."""
         path = self._path(key)
-        with self._explained("written", path):
+        with self._explained("written", path, size=len(data)):
             temporary = _write_temporary(path, data)
             try:
                 temporary.replace(path)
@@ -147,7 +151,9 @@ class FolderStore:
         return []
 
     @contextmanager
-    def _explained(self, verb: str, path: Path, *, missing: bool = False) -> Iterator[None]:
+    def _explained(
+        self, verb: str, path: Path, *, missing: bool = False, size: int = 0
+    ) -> Iterator[None]:
         try:
             yield
         except FileNotFoundError as error:
@@ -162,10 +168,26 @@ class FolderStore:
                 "was the folder removed meanwhile?"
             ) from None
         except OSError as error:
+            if error.errno in _FULL:
+                raise LakeError(
+                    f"{path.as_uri()}: cannot be {verb}: {error.strerror}; it needs {size:,} "
+                    f"bytes, and {_free(self.root)}; make room or name another lake, then run the "
+                    "same command again: finished blocks are kept"
+                ) from error
             raise LakeError(
                 f"{path.as_uri()}: cannot be {verb}: {error.strerror}; "
                 "check the disk and the folder's permissions"
             ) from error
+
+
+def _free(folder: Path) -> str:
+    """Return how much room the disk of ``folder`` has, in words."""
+    while not folder.exists():
+        folder = folder.parent
+    try:
+        return f"{shutil.disk_usage(folder).free:,} are free on the disk of {folder}"
+    except OSError:
+        return f"the disk of {folder} does not say how many are free"
 
 
 def _is_temporary(name: str) -> bool:

@@ -1,6 +1,7 @@
 """What is particular to a folder: orphans, a folder that cannot be written, addresses."""
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -172,7 +173,13 @@ def test_write_when_disk_refuses_more_then_error_and_nothing_left(tmp_path: Path
     done = subprocess.run(
         [sys.executable, "-c", FILLS, str(tmp_path)], capture_output=True, text=True, check=True
     )
-    assert done.stdout.count("cannot be written: File too large; check the disk") == 2
+    errors = done.stdout.splitlines()
+    assert len(errors) == 2
+    for error in errors:
+        assert f"{tmp_path.as_uri()}/blocks/ab/abcdef01.parquet: cannot be written" in error
+        assert "File too large; it needs 100,000 bytes, and " in error
+        assert re.search(rf"[0-9,]+ are free on the disk of {tmp_path}; make room", error)
+        assert "run the same command again" in error
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
