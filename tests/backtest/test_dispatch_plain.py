@@ -1,0 +1,150 @@
+"""The dispatch beside its plain twin, which looks at every worker for every block."""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pmx_ray.backtest.dispatch import (
+    AwaitWorker,
+    BlockDone,
+    BlockRaised,
+    Dispatch,
+    DispatchPolicy,
+    Event,
+    Instruction,
+    Quarantine,
+    Retire,
+    Submit,
+    WorkerLost,
+    WorkerReady,
+)
+
+
+@dataclass
+class PlainDispatch:
+    """The rules as they read: no heap, no counter."""
+
+    queue: deque[str]
+    policy: DispatchPolicy
+    in_flight: dict[str, list[str]] = field(default_factory=dict)
+    attempts: dict[str, int] = field(default_factory=dict)
+    deaths: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def finished(self) -> bool:
+        return not self.queue and not any(self.in_flight.values())
+
+    @property
+    def stranded(self) -> bool:
+        return bool(self.queue) and not self.in_flight
+
+    def handle(self, event: Event) -> Sequence[Instruction]:
+        match event:
+            case WorkerReady(worker):
+                self.in_flight.setdefault(worker, [])
+                return self.fill()
+            case BlockDone(worker, block):
+                self.deaths.pop(worker, None)
+                self.forget(worker, block)
+                return self.fill()
+            case BlockRaised(worker, block, reason):
+                self.forget(worker, block)
+                return [*self.suspect(block, reason), *self.fill()]
+            case WorkerLost(worker, reason):
+                return self.lose(worker, reason)
+
+    def lose(self, worker: str, reason: str) -> list[Instruction]:
+        blocks = self.in_flight.pop(worker, [])
+        self.queue.extendleft(reversed(blocks[1:]))
+        answer = self.suspect(blocks[0], reason) if blocks else []
+        deaths = self.deaths[worker] = self.deaths.get(worker, 0) + 1
+        if deaths >= self.policy.max_deaths:
+            answer.append(Retire(worker, f"died {deaths} times in a row: {reason}"))
+        else:
+            answer.append(AwaitWorker(worker))
+        return [*answer, *self.fill()]
+
+    def suspect(self, block: str, reason: str) -> list[Instruction]:
+        attempts = self.attempts[block] = self.attempts.get(block, 0) + 1
+        if attempts >= self.policy.max_attempts:
+            return [Quarantine(block, attempts, reason)]
+        self.queue.appendleft(block)
+        return []
+
+    def forget(self, worker: str, block: str) -> None:
+        if block in self.in_flight.get(worker, []):
+            self.in_flight[worker].remove(block)
+
+    def fill(self) -> list[Instruction]:
+        answer: list[Instruction] = []
+        while self.queue and self.in_flight:
+            worker = min(self.in_flight, key=lambda name: (len(self.in_flight[name]), name))
+            if len(self.in_flight[worker]) >= self.policy.in_flight:
+                break
+            block = self.queue.popleft()
+            self.in_flight[worker].append(block)
+            answer.append(Submit(worker, block, self.attempts.get(block, 0) + 1))
+        return answer
+
+
+WORKERS = [f"w{n}" for n in range(5)]
+policies = st.builds(DispatchPolicy, st.integers(0, 4), st.integers(1, 3), st.integers(1, 4))
+
+
+def an_event(data: st.DataObject, held: dict[str, list[str]], blocks: list[str]) -> Event:
+    """Draw what may happen: of blocks in flight mostly, and now and then what makes no sense."""
+    worker = data.draw(st.sampled_from(WORKERS))
+    at_hand = held.get(worker) if data.draw(st.integers(0, 9)) else blocks
+    kinds = ["done", "done", "raised", "lost", "ready"] if at_hand else ["lost", "ready", "ready"]
+    match data.draw(st.sampled_from(kinds)):
+        case "done":
+            return BlockDone(worker, data.draw(st.sampled_from(at_hand)))
+        case "raised":
+            return BlockRaised(worker, data.draw(st.sampled_from(at_hand)), "x")
+        case "lost":
+            return WorkerLost(worker, "y")
+        case _:
+            return WorkerReady(worker)
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data(), n_blocks=st.integers(0, 30), policy=policies)
+def test_dispatch_whatever_is_reported_then_it_answers_as_its_plain_twin(
+    data: st.DataObject, n_blocks: int, policy: DispatchPolicy
+) -> None:
+    blocks = [f"b{n}" for n in range(n_blocks)]
+    fast, plain = Dispatch.over(blocks, policy), PlainDispatch(deque(blocks), policy)
+    for _ in range(data.draw(st.integers(0, 80))):
+        event = an_event(data, plain.in_flight, blocks)
+        assert list(fast.handle(event)) == list(plain.handle(event))
+        assert fast.in_flight == plain.in_flight
+        assert (fast.finished, fast.stranded) == (plain.finished, plain.stranded)
+    assert fast.queue == plain.queue
+
+
+def test_dispatch_when_workers_are_many_then_a_block_is_not_compared_with_each() -> None:
+    class Named(str):
+        """A worker's name that counts how often it is compared."""
+
+        __slots__ = ()
+        compared = 0
+
+        def __lt__(self, other: str) -> bool:
+            Named.compared += 1
+            return str.__lt__(self, other)
+
+    n_workers, n_blocks = 1000, 4000
+    dispatch = Dispatch.over([f"b{n}" for n in range(n_blocks)], DispatchPolicy())
+    for n in range(n_workers):
+        dispatch.handle(WorkerReady(Named(f"w{n:04d}")))
+    done = 0
+    while not dispatch.finished:
+        for worker in list(dispatch.in_flight):
+            if dispatch.in_flight[worker]:
+                dispatch.handle(BlockDone(worker, dispatch.in_flight[worker][0]))
+                done += 1
+    assert done == n_blocks
+    assert Named.compared < 20 * n_blocks  # one by one it would be n_workers * n_blocks
