@@ -2,7 +2,7 @@
 
 import importlib.util
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -108,9 +108,11 @@ def run_on_ray(
             run.start(worker_arguments, shared)
         idle_since = monotonic()
         while not all(run.dispatch.finished for run in runs):
-            settled = _poll(runs)
-            yield from settled
-            if settled or not any(run.stranded for run in runs):
+            answered = False
+            for settled in _poll(runs):
+                answered = True
+                yield settled
+            if answered or not any(run.stranded for run in runs):
                 idle_since = monotonic()
             elif monotonic() - idle_since > STRANDED_S:
                 raise ClusterError(
@@ -122,14 +124,18 @@ def run_on_ray(
             run.stop()
 
 
-def _poll(runs: Sequence["_PoolRun"]) -> list[Settled]:
+def _poll(runs: Sequence["_PoolRun"]) -> Iterator[Settled]:
+    """Wait for an answer, and take every one that is there: a look costs as much as its list."""
     waiting = [ref for run in runs for ref in run.pending]
     if not waiting:
         raise ClusterError("every worker was retired; see the reasons above")
     ready, _ = ray.wait(waiting, num_returns=1, timeout=POLL_S)
-    return [
-        settled for ref in ready for run in runs if ref in run.pending for settled in run.take(ref)
-    ]
+    if ready:
+        ready, _ = ray.wait(waiting, num_returns=len(waiting), timeout=0)
+    for ref in ready:
+        for run in runs:
+            if ref in run.pending:  # one that died meanwhile takes all of its own along
+                yield from run.take(ref)
 
 
 class _PoolRun:
