@@ -179,6 +179,37 @@ def _joined(
     raise ClusterError(f"{why}, in {TRIES} tries; {command.node} says: {_last_line(log)}")
 
 
+def start_again(
+    cluster: Running, topology: Topology, node: str, home: Path, *, joined: Joined
+) -> Running:
+    """Start a node whose processes are gone, and return the cluster with it in its place.
+
+    Parameters
+    ----------
+    cluster : Running
+        As it was before.
+    topology : Topology
+        Of the cluster.
+    node : str
+        Name of the node; the others live.
+    home : Path
+        Folder in which the cluster is noted.
+    joined : callable
+        As for ``up``; waits for all nodes.
+
+    Raises
+    ------
+    ClusterError
+        If it does not start.
+    """
+    logs = clusters_folder(home) / cluster.name / "logs"
+    (command,) = [c for c in _commands(topology, Path(cluster.temp)) if c.node == node]
+    n = 1 if node == "head" else topology.n_nodes
+    made = _joined(cluster, command, n, logs=logs, joined=joined, topology=topology)
+    _note(logs.parent / STATE, made)
+    return made
+
+
 def down(cluster: Running, home: Path) -> int:
     """End every process of a cluster and forget all but its logs; return how many there were."""
     found = living(cluster)
