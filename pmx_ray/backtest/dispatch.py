@@ -4,7 +4,8 @@ A thin shell carries the instructions out and reports what happened. The rules: 
 bounded number of blocks queued; a worker works its queue in order, so when it dies the oldest of
 its blocks is the suspect and the others go back untouched; a block suspected ``max_attempts`` times
 is quarantined, so that one poison block costs only its own cells; a worker that dies again and
-again without finishing anything is retired. An event costs the same with ten workers and with ten
+again without finishing anything is retired; one that is to leave is given nothing more, and is let
+go once what it holds is back. An event costs the same with ten workers and with ten
 thousand, but for the logarithm of a heap.
 """
 
@@ -66,7 +67,14 @@ class WorkerLost:
     reason: str
 
 
-Event: TypeAlias = WorkerReady | BlockDone | BlockRaised | WorkerLost
+@dataclass(frozen=True, slots=True)
+class WorkerLeaves:
+    """A worker's place is needed by others; what it has in flight may still be finished."""
+
+    worker: str
+
+
+Event: TypeAlias = WorkerReady | BlockDone | BlockRaised | WorkerLost | WorkerLeaves
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +102,13 @@ class Retire:
 
 
 @dataclass(frozen=True, slots=True)
+class Release:
+    """Let a worker go that was to leave; it holds nothing any more."""
+
+    worker: str
+
+
+@dataclass(frozen=True, slots=True)
 class Quarantine:
     """Give a block up; its cells become rows with the status ``quarantined``."""
 
@@ -102,7 +117,7 @@ class Quarantine:
     reason: str
 
 
-Instruction: TypeAlias = Submit | AwaitWorker | Retire | Quarantine
+Instruction: TypeAlias = Submit | AwaitWorker | Retire | Release | Quarantine
 
 
 @dataclass(slots=True)
@@ -122,6 +137,7 @@ class Dispatch:
     in_flight: dict[str, list[str]] = field(default_factory=dict)
     _attempts: dict[str, int] = field(default_factory=dict)
     _deaths: dict[str, int] = field(default_factory=dict)
+    _leaving: set[str] = field(default_factory=set)
     _room: list[tuple[int, str]] = field(default_factory=list)  # a heap; see `_offer`
     _n_out: int = 0
 
@@ -150,12 +166,16 @@ class Dispatch:
             case BlockDone(worker, block):
                 self._deaths.pop(worker, None)
                 self._forget(worker, block)
-                return self._fill()
+                return [*self._let_go(worker), *self._fill()]
             case BlockRaised(worker, block, reason):
                 self._forget(worker, block)
-                return [*self._suspect(block, reason), *self._fill()]
+                suspect = self._suspect(block, reason)
+                return [*suspect, *self._let_go(worker), *self._fill()]
             case WorkerLost(worker, reason):
                 return self._lose(worker, reason)
+            case WorkerLeaves(worker):
+                self._leaving.add(worker)
+                return self._let_go(worker)
 
     def _lose(self, worker: str, reason: str) -> list[Instruction]:
         blocks = self.in_flight.pop(worker, [])
@@ -163,11 +183,20 @@ class Dispatch:
         self.queue.extendleft(reversed(blocks[1:]))
         answer = self._suspect(blocks[0], reason) if blocks else []
         deaths = self._deaths[worker] = self._deaths.get(worker, 0) + 1
-        if deaths >= self.policy.max_deaths:
+        if worker in self._leaving:
+            answer += self._let_go(worker)
+        elif deaths >= self.policy.max_deaths:
             answer.append(Retire(worker, f"died {deaths} times in a row: {reason}"))
         else:
             answer.append(AwaitWorker(worker))
         return [*answer, *self._fill()]
+
+    def _let_go(self, worker: str) -> list[Instruction]:
+        if worker not in self._leaving or self.in_flight.get(worker):
+            return []
+        self._leaving.remove(worker)
+        self.in_flight.pop(worker, None)
+        return [Release(worker)]
 
     def _suspect(self, block: str, reason: str) -> list[Instruction]:
         attempts = self._attempts[block] = self._attempts.get(block, 0) + 1
@@ -196,7 +225,7 @@ class Dispatch:
     def _offer(self, worker: str) -> None:
         """Note how long a worker's queue is now; what was noted of it before no longer counts."""
         n_held = len(self.in_flight[worker])
-        if n_held < self.policy.in_flight:
+        if n_held < self.policy.in_flight and worker not in self._leaving:
             heappush(self._room, (n_held, worker))
 
     def _roomiest(self) -> str | None:
@@ -204,6 +233,7 @@ class Dispatch:
         while self._room:
             n_held, worker = heappop(self._room)
             held = self.in_flight.get(worker)
-            if held is not None and len(held) == n_held:
+            current = held is not None and len(held) == n_held
+            if current and worker not in self._leaving:
                 return worker
         return None

@@ -11,8 +11,10 @@ from pmx_ray.backtest.dispatch import (
     Dispatch,
     DispatchPolicy,
     Quarantine,
+    Release,
     Retire,
     Submit,
+    WorkerLeaves,
     WorkerLost,
     WorkerReady,
 )
@@ -87,6 +89,25 @@ def test_worker_when_lost_then_others_take_its_blocks() -> None:
     assert AwaitWorker("v") in answer
     dispatch.handle(BlockDone("w", "d"))
     assert dispatch.in_flight["w"] == ["e", "a"]
+
+
+def test_worker_when_it_is_to_leave_then_it_finishes_what_it_holds_and_gets_no_more() -> None:
+    dispatch = start("abcdef", "vw")
+    assert dispatch.handle(WorkerLeaves("v")) == []
+    assert dispatch.handle(BlockDone("v", "a")) == []
+    assert dispatch.handle(BlockDone("v", "b")) == [Release("v")]
+    assert dispatch.handle(BlockDone("w", "c")) == [Submit("w", "e", 1)]
+
+
+def test_worker_when_it_dies_as_it_leaves_then_its_blocks_go_on_elsewhere() -> None:
+    dispatch = start("abcd", "vw")
+    dispatch.handle(WorkerLeaves("v"))
+    assert dispatch.handle(WorkerLost("v", "gone")) == [Release("v")]
+    assert dispatch.handle(BlockDone("w", "c")) == [Submit("w", "a", 2)]
+
+
+def test_worker_when_it_leaves_before_it_is_ready_then_let_go_at_once() -> None:
+    assert start("a", "").handle(WorkerLeaves("v")) == [Release("v")]
 
 
 @settings(max_examples=100, deadline=None)

@@ -16,8 +16,10 @@ from pmx_ray.backtest.dispatch import (
     Event,
     Instruction,
     Quarantine,
+    Release,
     Retire,
     Submit,
+    WorkerLeaves,
     WorkerLost,
     WorkerReady,
 )
@@ -32,6 +34,7 @@ class PlainDispatch:
     in_flight: dict[str, list[str]] = field(default_factory=dict)
     attempts: dict[str, int] = field(default_factory=dict)
     deaths: dict[str, int] = field(default_factory=dict)
+    leaving: set[str] = field(default_factory=set)
 
     @property
     def finished(self) -> bool:
@@ -49,23 +52,36 @@ class PlainDispatch:
             case BlockDone(worker, block):
                 self.deaths.pop(worker, None)
                 self.forget(worker, block)
-                return self.fill()
+                return [*self.let_go(), *self.fill()]
             case BlockRaised(worker, block, reason):
                 self.forget(worker, block)
-                return [*self.suspect(block, reason), *self.fill()]
+                suspect = self.suspect(block, reason)
+                return [*suspect, *self.let_go(), *self.fill()]
             case WorkerLost(worker, reason):
                 return self.lose(worker, reason)
+            case WorkerLeaves(worker):
+                self.leaving.add(worker)
+                return self.let_go()
 
     def lose(self, worker: str, reason: str) -> list[Instruction]:
         blocks = self.in_flight.pop(worker, [])
         self.queue.extendleft(reversed(blocks[1:]))
         answer = self.suspect(blocks[0], reason) if blocks else []
         deaths = self.deaths[worker] = self.deaths.get(worker, 0) + 1
-        if deaths >= self.policy.max_deaths:
+        if worker in self.leaving:
+            answer += self.let_go()
+        elif deaths >= self.policy.max_deaths:
             answer.append(Retire(worker, f"died {deaths} times in a row: {reason}"))
         else:
             answer.append(AwaitWorker(worker))
         return [*answer, *self.fill()]
+
+    def let_go(self) -> list[Instruction]:
+        gone = [worker for worker in sorted(self.leaving) if not self.in_flight.get(worker)]
+        for worker in gone:
+            self.leaving.remove(worker)
+            self.in_flight.pop(worker, None)
+        return [Release(worker) for worker in gone]
 
     def suspect(self, block: str, reason: str) -> list[Instruction]:
         attempts = self.attempts[block] = self.attempts.get(block, 0) + 1
@@ -80,8 +96,8 @@ class PlainDispatch:
 
     def fill(self) -> list[Instruction]:
         answer: list[Instruction] = []
-        while self.queue and self.in_flight:
-            worker = min(self.in_flight, key=lambda name: (len(self.in_flight[name]), name))
+        while self.queue and (staying := self.in_flight.keys() - self.leaving):
+            worker = min(staying, key=lambda name: (len(self.in_flight[name]), name))
             if len(self.in_flight[worker]) >= self.policy.in_flight:
                 break
             block = self.queue.popleft()
@@ -98,7 +114,8 @@ def an_event(data: st.DataObject, held: dict[str, list[str]], blocks: list[str])
     """Draw what may happen: of blocks in flight mostly, and now and then what makes no sense."""
     worker = data.draw(st.sampled_from(WORKERS))
     at_hand = held.get(worker) if data.draw(st.integers(0, 9)) else blocks
-    kinds = ["done", "done", "raised", "lost", "ready"] if at_hand else ["lost", "ready", "ready"]
+    of_blocks = ["done", "done", "raised"] if at_hand else ["ready"]
+    kinds = [*of_blocks, "lost", "ready", "leaves"]
     match data.draw(st.sampled_from(kinds)):
         case "done":
             return BlockDone(worker, data.draw(st.sampled_from(at_hand)))
@@ -106,6 +123,8 @@ def an_event(data: st.DataObject, held: dict[str, list[str]], blocks: list[str])
             return BlockRaised(worker, data.draw(st.sampled_from(at_hand)), "x")
         case "lost":
             return WorkerLost(worker, "y")
+        case "leaves":
+            return WorkerLeaves(worker)
         case _:
             return WorkerReady(worker)
 
