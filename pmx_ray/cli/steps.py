@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from pmx_ray.backtest import sweep as folder_of
-from pmx_ray.backtest.blocks import BlockPlan, WorkBlock
+from pmx_ray.backtest.blocks import BlockPlan
 from pmx_ray.backtest.dispatch import DispatchPolicy
 from pmx_ray.backtest.executor import Settled, run_in_process
 from pmx_ray.backtest.frame import FRAME_SCHEMA
@@ -158,7 +158,7 @@ def run_step(
             predicted_s=seconds,
             as_json=voice.as_json,
         )
-        with progress, _executor(sweep, store, plan.todo, address) as results:
+        with progress, _executor(sweep, store, plan, address) as results:
             computed = list(progress.watch(results))
         folder_of.learn_pace(sweep, store, computed)
         settled += computed
@@ -186,10 +186,10 @@ def check_devices(specs: Iterable[ForecasterSpec], execution: ExecutionSettings)
 
 @contextmanager
 def _executor(
-    sweep: Sweep, store: BlockStore, blocks: tuple[WorkBlock, ...], address: str | None
+    sweep: Sweep, store: BlockStore, plan: BlockPlan, address: str | None
 ) -> Iterator[Iterator[Settled]]:
     if address == IN_PROCESS:
-        yield run_in_process(sweep.panel, sweep.plan, blocks, store=store)
+        yield run_in_process(sweep.panel, sweep.plan, plan.todo, store=store)
         return
     # Ray takes a second to import, and reads its token settings as it does.
     use_token(address)
@@ -209,11 +209,12 @@ def _executor(
             run_on_ray(
                 sweep.panel,
                 sweep.plan,
-                blocks,
+                plan.todo,
                 pools=pools,
                 policy=DispatchPolicy(execution.in_flight, execution.max_attempts),
                 lake_url=sweep.lake_url,
                 plugins=sweep.settings.plugins,
+                held=plan.done,
             )
         ) as results,
     ):

@@ -33,6 +33,7 @@ from pmx_ray.folds import FoldPlan
 from pmx_ray.lake import BlockStore, Receipt, open_store
 from pmx_ray.remote.cluster import WorkerPool, alive_nodes, fit_pools
 from pmx_ray.remote.environment import ONE_THREAD
+from pmx_ray.remote.meters import Publisher, Tally
 from pmx_ray.remote.worker import BlockWorker
 
 POLL_S = 1.0
@@ -59,6 +60,7 @@ def run_on_ray(
     policy: DispatchPolicy,
     lake_url: str,
     plugins: tuple[str, ...] = (),
+    held: Sequence[WorkBlock] = (),
     monotonic: Callable[[], float] = time.monotonic,
 ) -> Generator[Settled, None, None]:
     """Compute ``blocks`` with Ray actors on the connected cluster, in whatever order they finish.
@@ -77,6 +79,8 @@ def run_on_ray(
         Where every worker can write.
     plugins : tuple of str
         Modules that register forecasters.
+    held : sequence of WorkBlock
+        Those that the lake holds already; they are counted as such.
     monotonic : callable
         Seconds, for the stranded limit alone.
 
@@ -98,9 +102,11 @@ def run_on_ray(
             blocks={block.id: block for block in blocks if block.device == pool.device},
             policy=policy,
             store=store,
+            n_steps=len(plan.steps),
         )
         for pool in fit_pools([pool for pool in pools if pool.device in needed], alive_nodes())
     ]
+    meters = Publisher([run.tally for run in runs], held=held)
     shared = (ray.put(panel), ray.put(plan))
     worker_arguments = (lake_url, plugins, _folders(plugins))
     try:
@@ -108,6 +114,7 @@ def run_on_ray(
             run.start(worker_arguments, shared)
         idle_since = monotonic()
         while not all(run.dispatch.finished for run in runs):
+            meters.tick()
             answered = False
             for settled in _poll(runs):
                 answered = True
@@ -120,6 +127,7 @@ def run_on_ray(
                     "the same command again: finished blocks are kept"
                 )
     finally:
+        meters.end()
         for run in runs:
             run.stop()
 
@@ -148,10 +156,12 @@ class _PoolRun:
         blocks: Mapping[str, WorkBlock],
         policy: DispatchPolicy,
         store: BlockStore,
+        n_steps: int = 1,
     ) -> None:
         self.pool = pool
         self.blocks = blocks
         self.dispatch = Dispatch.over(blocks, policy)
+        self.tally = Tally(blocks, device=pool.device, n_steps=n_steps)
         self.pending: dict[ObjectRef[Any], _Pending] = {}
         self._workers: dict[str, Any] = {}
         self._store = store
@@ -195,7 +205,9 @@ class _PoolRun:
         what = self.pending.pop(ref)
         settled: list[Settled] = []
         event = self._event(ref, what, settled)
-        for instruction in self.dispatch.handle(event):
+        answer = self.dispatch.handle(event)
+        self.tally.saw(event, answer, settled)
+        for instruction in answer:
             settled += self._carry_out(instruction)
         if self.dispatch.finished:
             self.stop()  # others may need what its workers hold
