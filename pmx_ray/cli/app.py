@@ -17,6 +17,7 @@ from pmx_ray.cli import (
     certifying,
     clustering,
     dashboard,
+    drilling,
     featuring,
     governing,
     ledgering,
@@ -160,6 +161,7 @@ def forecasters(
 auditing.mount(app)
 certifying.mount(app)
 dashboard.mount(app)
+drilling.mount(app)
 featuring.mount(app)
 governing.mount(app)
 ledgering.mount(app)

@@ -1,0 +1,92 @@
+"""The drills by name."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
+from typing import Protocol
+
+from cluster.drills.kills import drill_kills
+from cluster.drills.result import Found
+from cluster.drills.strike import TARGETS
+from pmx_ray.config import suggestion
+from pmx_ray.errors import SettingsError
+
+
+class Runs(Protocol):
+    """What a drill is: a generator of runs."""
+
+    def __call__(
+        self, name: str, *, n_runs: int, seed: int, say: Callable[[str], object]
+    ) -> Iterator[Found]:
+        """Yield each run as it ends."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Drill:
+    """One drill.
+
+    Attributes
+    ----------
+    breaks : str
+        What it breaks, in a line.
+    holds : str
+        What must hold beside the same bytes.
+    runs : Runs
+        The drill itself.
+    """
+
+    breaks: str
+    holds: str
+    runs: Runs
+
+
+def _kills(*targets: str, n_strikes: int) -> Runs:
+    chosen = tuple(target for target in TARGETS if target in targets)
+    return partial(drill_kills, targets=chosen, n_strikes=n_strikes)
+
+
+DRILLS: Mapping[str, Drill] = MappingProxyType(
+    {
+        "worker": Drill(
+            "a worker's process under a fit; it holds one actor, so it is the actor's drill too",
+            "one fit is begun again",
+            _kills("worker", n_strikes=1),
+        ),
+        "node": Drill(
+            "every process of a worker node at once",
+            "Ray says that the node is dead; one fit is begun again",
+            _kills("node", n_strikes=1),
+        ),
+        "driver": Drill(
+            "the sweep's own process; the same command is given again",
+            "no finished block is computed again",
+            _kills("driver", n_strikes=1),
+        ),
+        "mixed": Drill(
+            "two of worker, node and driver in each run",
+            "the same table in every run",
+            _kills("worker", "node", "driver", n_strikes=2),
+        ),
+    }
+)
+"""Every drill, in the order in which they are listed."""
+
+
+def drill(name: str) -> Drill:
+    """Return a drill by name.
+
+    Raises
+    ------
+    SettingsError
+        If there is none of that name.
+    """
+    if name == "actor":
+        raise SettingsError(
+            "there is no drill actor: a worker is an actor in a process of its own; run: "
+            "pmx drill worker"
+        )
+    if name not in DRILLS:
+        raise SettingsError(f"there is no drill {name}{suggestion(name, tuple(DRILLS))}")
+    return DRILLS[name]
