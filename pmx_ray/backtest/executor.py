@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from pmx_ray.backtest.attempts import attempted
 from pmx_ray.backtest.blocks import WorkBlock
 from pmx_ray.backtest.runner import n_failed, run_block
 from pmx_ray.data.panel import Panel
@@ -36,10 +37,11 @@ def compute_block(
     attempt: int = 1,
 ) -> Receipt:
     """Run ``block``, write it to the lake and return its receipt; repeating it changes nothing."""
-    started, compiled = time.perf_counter(), seconds_compiling()
-    table = run_block(panel, plan, block)
-    compiling_s = seconds_compiling() - compiled
-    seconds = round(max(time.perf_counter() - started - compiling_s, 0.0), 4)
+    with attempted(store, block, node=node, attempt=attempt):
+        started, compiled = time.perf_counter(), seconds_compiling()
+        table = run_block(panel, plan, block)
+        compiling_s = seconds_compiling() - compiled
+        seconds = round(max(time.perf_counter() - started - compiling_s, 0.0), 4)
     failed = n_failed(table)
     receipt = write_block(
         store, block.id, table, failed=failed, seconds=seconds, node=node, attempt=attempt

@@ -15,6 +15,7 @@ from pmx_ray._typing import FloatArray, frozen
 from pmx_ray.data.panel import Panel
 from pmx_ray.errors import DataError, EngineError
 from pmx_ray.folds import FoldPlan
+from pmx_ray.forecasters.defects import note_traceback
 from pmx_ray.forecasters.protocol import (
     QUANTILE_LEVELS,
     FailedFit,
@@ -208,7 +209,9 @@ def _checked(outcomes: tuple[Outcome, ...], n_tickers: int, n_steps: int) -> tup
 
 def _defect(where: str, error: Exception) -> Failure:
     detail = " ".join(str(error).split())[:200]
-    return Failure(Status.ERROR, f"{where} raised {type(error).__name__}: {detail}")
+    reason = f"{where} raised {type(error).__name__}: {detail}"
+    note_traceback(reason, error)
+    return Failure(Status.ERROR, reason)
 
 
 def assemble(
