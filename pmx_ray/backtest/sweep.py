@@ -1,8 +1,9 @@
 """A sweep and its folder: every step reads the folder, writes its artefact, and can run alone.
 
 ``settings.yaml panel.parquet quality.json folds.json specs.json`` say what is to be done,
-``receipts.jsonl`` which blocks did it, ``leaderboard.parquet tickers.parquet cutoffs.parquet
-failures.parquet provenance.json`` what came out, ``comparison.json`` how it compares.
+``receipts.jsonl`` which blocks did it, ``computed.txt`` which of them it did not find in the lake,
+``leaderboard.parquet tickers.parquet cutoffs.parquet failures.parquet provenance.json`` what came
+out, ``comparison.json`` how it compares.
 """
 
 import json
@@ -57,6 +58,9 @@ from pmx_ray.lake import (
 )
 
 SETTINGS, PANEL, QUALITY = "settings.yaml", "panel.parquet", "quality.json"
+
+COMPUTED = "computed.txt"
+"""Ids of the blocks that this sweep ordered, one a line; the others it found in the lake."""
 
 PART_CELLS = 500_000
 """Cells of all specs that an evaluation holds at once, some 26 bytes each."""
@@ -186,10 +190,13 @@ def load(folder: Path) -> Sweep:
     return Sweep(folder.resolve(), settings, panel, quality, _folds(settings, panel), specs)
 
 
-def outline(sweep: Sweep, store: BlockStore) -> tuple[BlockPlan, dict[str, Receipt]]:
+def outline(
+    sweep: Sweep, store: BlockStore, *, verified: bool = True
+) -> tuple[BlockPlan, dict[str, Receipt]]:
     """Return the blocks of the sweep, and the receipts of those the lake already holds.
 
-    A block counts as held only if its bytes match its receipt; any other is computed again.
+    A block counts as held only if its bytes match its receipt; any other is computed again. Who
+    only looks may leave out ``verified``, which reads every block: a receipt is then enough.
     """
     execution = sweep.settings.execution
     size = BlockSize(execution.folds_per_block, execution.tickers_per_block)
@@ -206,7 +213,7 @@ def outline(sweep: Sweep, store: BlockStore) -> tuple[BlockPlan, dict[str, Recei
             paces=paces,
         )
         receipts = load_receipts(store, [block.id for block in plan.done])
-        whole = {name for name, receipt in receipts.items() if verify(store, receipt)}
+        whole = {n for n, receipt in receipts.items() if not verified or verify(store, receipt)}
         torn = {block.id for block in plan.done} - whole
         if not torn:
             return plan, receipts
@@ -223,6 +230,19 @@ def keep_cut(store: BlockStore, blocks: Sequence[WorkBlock]) -> None:
         width = max(len(block.scopes) for block in own)  # the last chunk may be narrower
         paces[name] = paces[name].cut(width=width, folds=max(b.stop - b.first for b in own))
     save_paces(store, paces)
+
+
+def keep_order(sweep: Sweep, blocks: Sequence[WorkBlock]) -> None:
+    """Note in the folder, before they are computed, which blocks this sweep does not find."""
+    ordered = load_order(sweep) | {block.id for block in blocks}
+    text = "".join(f"{block_id}\n" for block_id in sorted(ordered))
+    FolderStore(sweep.folder).replace(COMPUTED, text.encode())
+
+
+def load_order(sweep: Sweep) -> frozenset[str]:
+    """Return the ids of the blocks that this sweep has ordered in any run."""
+    path = sweep.folder / COMPUTED
+    return frozenset(path.read_text("ascii", "replace").split()) if path.exists() else frozenset()
 
 
 def learn_pace(sweep: Sweep, store: BlockStore, settled: Sequence[Settled]) -> None:
@@ -289,6 +309,25 @@ def frame_parts(sweep: Sweep, settled: Sequence[Settled], store: BlockStore) -> 
         )  # fmt: skip
 
 
+def block_table(sweep: Sweep, settled: Settled, store: BlockStore) -> pa.Table:
+    """Return the rows of a block; of one that was given up, every cell as quarantined.
+
+    Raises
+    ------
+    CorruptBlockError
+        If the block no longer matches its receipt.
+    """
+    if settled.receipt is not None:
+        return read_block(store, settled.receipt, FRAME_SCHEMA)
+    return failed_block(
+        sweep.panel,
+        sweep.plan,
+        settled.block,
+        status=Status.QUARANTINED,
+        reason=lasting_reason(settled),
+    )
+
+
 def folds_at_once(sweep: Sweep) -> int:
     """Return how many folds an evaluation holds: ``PART_CELLS``, but no less than a usual block."""
     return max(MAX_FOLDS, PART_CELLS * len(sweep.plan) // sweep.n_cells)
@@ -315,7 +354,7 @@ def _run_table(
         block = row.block
         if block.stop <= first or stop <= block.first:
             continue
-        table = _block_table(sweep, row, store)
+        table = block_table(sweep, row, store)
         if block.first < first or stop < block.stop:
             wanted = _plan_keys(sweep, max(first, block.first), min(stop, block.stop))
             table = table.filter(pa.array(np.isin(fold_keys(table), wanted)))
@@ -327,18 +366,6 @@ def _plan_keys(sweep: Sweep, first: int, stop: int) -> IntArray:
     plan = sweep.plan[first:stop]
     days: IntArray = sweep.panel.sessions[plan.cutoff].astype(np.int64)
     return (plan.split << 32) + days
-
-
-def _block_table(sweep: Sweep, settled: Settled, store: BlockStore) -> pa.Table:
-    if settled.receipt is not None:
-        return read_block(store, settled.receipt, FRAME_SCHEMA)
-    return failed_block(
-        sweep.panel,
-        sweep.plan,
-        settled.block,
-        status=Status.QUARANTINED,
-        reason=lasting_reason(settled),
-    )
 
 
 def _folds(settings: SweepSettings, panel: Panel) -> FoldPlan:

@@ -14,6 +14,7 @@ import typer
 from pmx_ray import __version__
 from pmx_ray.cli import (
     auditing,
+    cells,
     certifying,
     clustering,
     dashboard,
@@ -159,6 +160,7 @@ def forecasters(
 
 
 auditing.mount(app)
+cells.mount(app)
 certifying.mount(app)
 dashboard.mount(app)
 drilling.mount(app)

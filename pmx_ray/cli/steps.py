@@ -136,15 +136,20 @@ def run_step(
     *,
     address: str | None,
     outline: Outline | None = None,
+    given_up: Iterable[Settled] = (),
 ) -> tuple[Settled, ...]:
-    """Compute the blocks that the lake lacks, and write ``receipts.jsonl``."""
+    """Compute the blocks that the lake lacks, and write ``receipts.jsonl``.
+
+    With an outline of some of the blocks, ``given_up`` are those that stay in quarantine.
+    """
     store.remove_orphans()
     plan, receipts = outline or folder_of.outline(sweep, store)
-    settled = [Settled(block, receipts[block.id]) for block in plan.done]
+    settled = [*given_up, *(Settled(block, receipts[block.id]) for block in plan.done)]
     seconds = sum(block.predicted_s for block in plan.todo)
     if plan.todo:
         check_devices((block.spec for block in plan.todo), sweep.settings.execution)
         folder_of.keep_cut(store, plan.blocks)
+        folder_of.keep_order(sweep, plan.todo)
         if address is None and _is_small(seconds, sweep.settings.execution):
             address = IN_PROCESS
             text = (
