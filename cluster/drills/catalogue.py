@@ -6,8 +6,11 @@ from functools import partial
 from types import MappingProxyType
 from typing import Protocol
 
+from cluster.drills.heads import drill_head
 from cluster.drills.kills import drill_kills
+from cluster.drills.memory import drill_memory, drill_poison, drill_spill
 from cluster.drills.result import Found
+from cluster.drills.stores import drill_disk, drill_s3
 from cluster.drills.strike import TARGETS
 from pmx_ray.config import suggestion
 from pmx_ray.errors import SettingsError
@@ -68,6 +71,36 @@ DRILLS: Mapping[str, Drill] = MappingProxyType(
             "two of worker, node and driver in each run",
             "the same table in every run",
             _kills("worker", "node", "driver", n_strikes=2),
+        ),
+        "head": Drill(
+            "every process of the head, without a store for its records",
+            "a new head and the same command go on; no finished block is computed again",
+            drill_head,
+        ),
+        "spill": Drill(
+            "an object store that another driver has filled to twice its size",
+            "objects were spilled to disk while the sweep ran",
+            drill_spill,
+        ),
+        "disk": Drill(
+            "a disk that is full in the middle of the sweep, and has room again later",
+            "a refusal with path, bytes and remedy; no finished block is computed again",
+            drill_disk,
+        ),
+        "s3": Drill(
+            "10 % of the requests to S3 fail, 2 % of the bodies are cut, 5 % wait",
+            "the proxy counted both",
+            drill_s3,
+        ),
+        "poison": Drill(
+            "a forecaster that kills its process on one ticker",
+            "its cells alone are quarantined, all others have the same bytes",
+            drill_poison,
+        ),
+        "memory": Drill(
+            "a forecaster that takes memory on one ticker until Ray ends it",
+            "its cells alone are quarantined, all others have the same bytes",
+            drill_memory,
         ),
     }
 )

@@ -111,7 +111,8 @@ class HostileProxy:
     def counts(self) -> dict[str, int]:
         """Requests by what befell them, and all of them as ``requests``."""
         with self._lock:
-            return {"requests": sum(self._faults.values()), **self._faults}
+            of_each = {str(fault): n for fault, n in self._faults.items()}
+        return {"requests": sum(of_each.values()), **of_each}
 
     def next_fault(self, method: str, path: str) -> Fault:
         """Return what befalls the request that has just come, and count it."""
@@ -158,7 +159,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self._answer(status, headers, answer, cut=fault == "cut_on_the_way_back")
 
-    do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = _pass
+    do_GET = do_PUT = do_HEAD = do_DELETE = do_POST = _pass  # noqa: N815 - the base class's
 
     def _forward(self, body: bytes) -> tuple[int, list[tuple[str, str]], bytes]:
         connection = http.client.HTTPConnection(self.server.proxy.upstream, timeout=60)
@@ -196,5 +197,5 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(body[: len(body) // 2] if cut else body)
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's
+    def log_message(self, format: str, *args: object) -> None:
         """Say nothing; requests are counted."""

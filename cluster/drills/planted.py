@@ -27,7 +27,7 @@ HARM = "PMX_DRILL_HARM"
 VICTIM = "SIM00001"
 """The ticker that the harm is for."""
 
-BITE, MOST = 64 * 2**20, 16 * 2**30
+BITE, MOST = 64 * 2**20, 6 * 2**30
 """Bytes that the hungry takes at once, and at most."""
 
 
@@ -97,7 +97,7 @@ class Hungry(Paced):
         eaten = []
         for _ in range(MOST // BITE):
             eaten.append(np.ones(BITE // 8))  # written to, or the kernel gives none
-            time.sleep(0.01)
+            time.sleep(0.02)
         raise MemoryError(f"{MOST:,} bytes were taken and nothing ended this process")
 
 

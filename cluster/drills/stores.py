@@ -12,7 +12,7 @@ import numpy as np
 from cluster import local
 from cluster.drills import journal
 from cluster.drills.ground import Driver, Ground, as_environment, finish, outcome_of
-from cluster.drills.hostile_s3 import CUTS, ERRORS, Hostility, HostileProxy
+from cluster.drills.hostile_s3 import CUTS, ERRORS, HostileProxy, Hostility
 from cluster.drills.outcome import Outcome, differences
 from cluster.drills.result import Break, Found
 from cluster.drills.s3_server import BUCKET, S3Server

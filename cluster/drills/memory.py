@@ -1,0 +1,257 @@
+"""Drills on blocks that cannot be computed, and on memory that is not there."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from cluster import local
+from cluster.drills import journal
+from cluster.drills.ground import Ground, finish, gone, outcome_of, three_nodes, wait_for
+from cluster.drills.outcome import Block, Outcome, differences
+from cluster.drills.planted import HARM, VICTIM
+from cluster.drills.result import Break, Found
+from cluster.drills.stores import TWO_WORKERS
+from pmx_ray.errors import ClusterError
+
+ATTEMPTS = 3
+"""Tries of a block until it is given up; the default of the settings."""
+
+EXIT_FAILED_CELLS = 3
+
+MARGIN = 2 * 2**30
+"""Bytes above what the machine uses now, at which Ray ends the process that takes them."""
+
+STORE_GIB = 0.3
+"""Memory of each node in the spill drill; 0.3 of it are the object store, 97 MB."""
+
+BALLAST, BALLAST_BYTES = 12, 16_000_000
+"""Objects of another driver, and the size of each: twice what the store holds."""
+
+HOLD = """
+import sys, numpy, ray
+ray.init(address=sys.argv[1], log_to_driver=False, configure_logging=False)
+kept = [ray.put(numpy.full(int(sys.argv[3]) // 8, n)) for n in range(int(sys.argv[2]))]
+print("held", flush=True)
+sys.stdin.read()
+"""
+"""A driver that fills the object store and holds it full until its input ends."""
+
+
+def drill_poison(name: str, *, n_runs: int, seed: int, say: local.Say) -> Iterator[Found]:
+    """Yield runs in which a forecaster kills its process on one ticker.
+
+    Parameters
+    ----------
+    name : str
+        Of the drill.
+    n_runs, seed : int
+        How often; nothing is drawn.
+    say : callable
+        Takes lines for people.
+    """
+    yield from _harmed("poison", name, {}, n_runs=n_runs, seed=seed, say=say)
+
+
+def drill_memory(name: str, *, n_runs: int, seed: int, say: local.Say) -> Iterator[Found]:
+    """Yield runs in which a forecaster takes memory on one ticker until Ray ends it.
+
+    Parameters
+    ----------
+    name : str
+        Of the drill.
+    n_runs, seed : int
+        How often; nothing is drawn.
+    say : callable
+        Takes lines for people.
+
+    Raises
+    ------
+    ClusterError
+        If the machine has too little memory to let a process take some.
+    """
+    total, free = _machine_memory()
+    if free < 2 * MARGIN:
+        raise ClusterError(
+            f"{free:,} bytes of memory are free; the drill memory needs {2 * MARGIN:,}; end "
+            "something else first"
+        )
+    environment = {
+        "RAY_memory_usage_threshold": f"{(total - free + MARGIN) / total:.4f}",
+        "RAY_memory_monitor_refresh_ms": "50",
+    }
+    yield from _harmed("hungry", name, environment, n_runs=n_runs, seed=seed, say=say)
+
+
+def _harmed(
+    kind: Literal["poison", "hungry"],
+    name: str,
+    environment: Mapping[str, str],
+    *,
+    n_runs: int,
+    seed: int,
+    say: local.Say,
+) -> Iterator[Found]:
+    settings: dict[str, Any] = {
+        "forecasters": [{"name": f"drill_{kind}"}, {"name": "drift"}],
+        "execution": {"folds_per_block": 12, "tickers_per_block": 1, "max_attempts": ATTEMPTS},
+    }
+    with Ground(say=say, environment={HARM: "1", **environment}, settings=settings) as ground:
+        expected = ground.expected()
+        for run in range(n_runs):
+            ground.clear_journal()
+            started = time.monotonic()
+            driver = ground.start(
+                ground.home / f"run-{run}", address="local", assignments=TWO_WORKERS
+            )
+            finish(driver, code=EXIT_FAILED_CELLS)
+            took_s = time.monotonic() - started
+            found, notes = outcome_of(driver), ground.notes()
+            yield _harmed_run(
+                kind, name, expected, found, notes=notes, seed=seed, run=run, took_s=took_s
+            )
+
+
+def _harmed_run(
+    kind: str,
+    name: str,
+    expected: Outcome,
+    found: Outcome,
+    *,
+    notes: Sequence[journal.Note],
+    seed: int,
+    run: int,
+    took_s: float,
+) -> Found:
+    doomed = victims(expected, f"drill_{kind}")
+    said = list(differences(expected, found, may_be_given_up=[block.id for block in doomed]))
+    ends = {note.pid for note in notes if VICTIM in note.fit and gone(note.pid)}
+    if len(ends) < ATTEMPTS * len(doomed):
+        said.append(f"{len(ends)} processes ended; {len(doomed)} blocks have {ATTEMPTS} tries each")
+    others = [note for note in notes if VICTIM not in note.fit]
+    innocent = journal.begun_again(others)
+    if kind == "poison" and innocent:
+        said.append(f"{innocent} fits of other tickers were begun again")
+    reasons = [block.reason or "" for block in found.quarantined]
+    if kind == "hungry" and not all("memory" in reason.lower() for reason in reasons):
+        said.append(f"a reason does not speak of memory: {'; '.join(reasons)}")
+    return Found(
+        drill=name,
+        seed=seed,
+        run=run,
+        breaks=(
+            Break(
+                name,
+                f"{len(doomed)} blocks of {VICTIM}",
+                f"{len(ends)} processes are gone, {len(found.quarantined)} blocks given up",
+            ),
+        ),
+        n_blocks=len(found.blocks),
+        n_begun_again=journal.begun_again(notes),
+        n_ended_again=journal.ended_again(notes),
+        took_s=took_s,
+        forecasts=found.forecast_sha256,
+        faults=tuple(said),
+        notes=tuple(reasons),
+    )
+
+
+def victims(expected: Outcome, forecaster: str) -> tuple[Block, ...]:
+    """Return the blocks that the harm of a forecaster is for."""
+    start = f"{forecaster} {VICTIM} "
+    return tuple(block for block in expected.blocks if block.label.startswith(start))
+
+
+def drill_spill(name: str, *, n_runs: int, seed: int, say: local.Say) -> Iterator[Found]:
+    """Yield runs in an object store that another driver has filled to more than it holds.
+
+    Parameters
+    ----------
+    name : str
+        Of the drill.
+    n_runs, seed : int
+        How often; nothing is drawn.
+    say : callable
+        Takes lines for people.
+    """
+    settings: dict[str, Any] = {
+        "panel": {
+            "source": "simulated", "kind": "garch", "n_tickers": 200, "n_sessions": 6000, "seed": 1,
+        },
+        "folds": {"input_size": 250, "step_size": 500, "steps": [1]},
+        "forecasters": [{"name": "drift"}],
+        "execution": {"folds_per_block": 4, "tickers_per_block": 20},
+    }  # fmt: skip
+    with Ground(say=say, settings=settings) as ground:
+        expected = ground.expected()
+        ground.up(three_nodes(memory_gib=STORE_GIB))
+        for run in range(n_runs):
+            with _full_store(ground):
+                before = _spilled(Path(ground.cluster.temp))
+                started = time.monotonic()
+                driver = ground.start(ground.home / f"run-{run}", address=ground.cluster.address)
+                finish(driver)
+                took_s = time.monotonic() - started
+                after = _spilled(Path(ground.cluster.temp))
+            found = outcome_of(driver)
+            said = list(differences(expected, found))
+            if after[1] <= before[1]:
+                said.append(f"nothing was spilled while the sweep ran: {before[1]:,} bytes before")
+            yield Found(
+                drill=name,
+                seed=seed,
+                run=run,
+                breaks=(
+                    Break(
+                        name,
+                        f"a full object store, {BALLAST * BALLAST_BYTES:,} bytes of another's",
+                        f"{after[1]:,} bytes in {after[0]} files on disk, "
+                        f"{after[1] - before[1]:,} of them since the sweep began",
+                    ),
+                ),
+                n_blocks=len(found.blocks),
+                n_begun_again=0,
+                n_ended_again=0,
+                took_s=took_s,
+                forecasts=found.forecast_sha256,
+                faults=tuple(said),
+            )
+
+
+@contextmanager
+def _full_store(ground: Ground) -> Iterator[None]:
+    log = ground.home / "ballast.log"
+    with log.open("wb") as out:
+        process = subprocess.Popen(
+            [sys.executable, "-c", HOLD, ground.cluster.address, str(BALLAST), str(BALLAST_BYTES)],
+            env=ground.environment, stdin=subprocess.PIPE, stdout=out, stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )  # fmt: skip
+
+    def held() -> bool:
+        if process.poll() is not None:
+            raise ClusterError(f"the object store was not filled: {log.read_text()[-1000:]}")
+        return "held" in log.read_text(errors="replace")
+
+    try:
+        wait_for(held, "a full object store")
+        yield
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def _spilled(temp: Path) -> tuple[int, int]:
+    """Return how many files Ray has spilled objects to, and their bytes."""
+    sizes = [path.stat().st_size for path in temp.glob("session_2*/ray_spilled_objects*/*")]
+    return len(sizes), sum(sizes)
+
+
+def _machine_memory() -> tuple[int, int]:
+    """Return bytes of memory of the machine, all and free to be taken."""
+    lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+    total, free = (int(lines[key].split()[0]) * 1024 for key in ("MemTotal", "MemAvailable"))
+    return total, free
