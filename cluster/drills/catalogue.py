@@ -6,7 +6,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Protocol
 
-from cluster.drills.heads import drill_head
+from cluster.drills.heads import drill_gcs, drill_head
 from cluster.drills.kills import drill_kills
 from cluster.drills.memory import drill_memory, drill_poison, drill_spill
 from cluster.drills.result import Found
@@ -76,6 +76,11 @@ DRILLS: Mapping[str, Drill] = MappingProxyType(
             "every process of the head, without a store for its records",
             "a new head and the same command go on; no finished block is computed again",
             drill_head,
+        ),
+        "gcs": Drill(
+            "the GCS alone, with its records in RocksDB; it is started again after 3 s",
+            "blocks go on without it; nothing is begun again; every node lives",
+            drill_gcs,
         ),
         "spill": Drill(
             "an object store that another driver has filled to twice its size",

@@ -1,8 +1,14 @@
 """Drills on the head, without which a cluster forgets who belongs to it."""
 
+import os
+import signal
 import socket
+import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
 
 from cluster import local
 from cluster.drills import journal
@@ -11,6 +17,7 @@ from cluster.drills.kills import excess
 from cluster.drills.outcome import differences
 from cluster.drills.result import Break, Found
 from cluster.drills.strike import draw
+from pmx_ray.errors import ClusterError
 
 
 def drill_head(name: str, *, n_runs: int, seed: int, say: local.Say) -> Iterator[Found]:
@@ -82,6 +89,143 @@ def drill_head(name: str, *, n_runs: int, seed: int, say: local.Say) -> Iterator
                     *excess((strike,), again=again, twice=twice),
                     *(() if code else ("the driver ended with 0 though its sweep did not",)),
                 ),
+            )
+
+
+OUTAGE_S = 3.0
+"""Seconds without a GCS in its drill."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gcs:
+    """The process that keeps the cluster's records, and how it was started.
+
+    Attributes
+    ----------
+    pid : int
+        Of the process.
+    argv : tuple of str
+        Its command.
+    environment : mapping of str to str
+        Of the process.
+    """
+
+    pid: int
+    argv: tuple[str, ...]
+    environment: dict[str, str]
+
+    def start_again(self) -> "subprocess.Popen[bytes]":
+        """Start it once more, as a supervisor would."""
+        return subprocess.Popen(
+            self.argv,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+
+def gcs_of(ground: Ground) -> Gcs:
+    """Return the GCS of the cluster.
+
+    Raises
+    ------
+    ClusterError
+        If there is none.
+    """
+    for pid, node in local.living(ground.cluster).items():
+        if node != "head":
+            continue
+        folder = Path(f"/proc/{pid}")
+        with suppress(OSError):
+            argv = [word.decode() for word in (folder / "cmdline").read_bytes().split(b"\0")[:-1]]
+            if argv and Path(argv[0]).name == "gcs_server":
+                pairs = (folder / "environ").read_bytes().decode().split("\0")[:-1]
+                return Gcs(pid, tuple(argv), dict(pair.split("=", 1) for pair in pairs))
+    raise ClusterError("the head has no process gcs_server")
+
+
+def drill_gcs(name: str, *, n_runs: int, seed: int, say: local.Say) -> Iterator[Found]:
+    """Yield runs in which the GCS dies and comes back with the records that it kept on disk.
+
+    Parameters
+    ----------
+    name : str
+        Of the drill.
+    n_runs, seed : int
+        How often, and what the moment is drawn from.
+    say : callable
+        Takes lines for people.
+    """
+    with Ground(say=say) as ground:
+        expected = ground.expected()
+        for run in range(n_runs):
+            records = ground.home / f"gcs-{run}"
+            ground.environment |= {
+                "RAY_gcs_storage": "rocksdb",
+                "RAY_gcs_storage_path": str(records),
+            }
+            ground.up()
+            ground.clear_journal()
+            (strike,) = draw(("worker",), n_strikes=1, n_blocks=N_PACED, seed=seed, run=run)
+            started = time.monotonic()
+            driver = ground.start(ground.home / f"run-{run}", address=ground.cluster.address)
+            wait_for(
+                lambda now=driver: now.n_done >= strike.after,  # type: ignore[misc]  # noqa: B023
+                f"block {strike.after}",
+                driver=driver,
+            )
+            port, gcs = ground.topology.ports.gcs, gcs_of(ground)
+            watch = ground.cluster.sessions["head"]
+            # `ray start --block` ends the whole head when a process of it dies: it is held still.
+            os.kill(watch, signal.SIGSTOP)
+            at_s = time.monotonic()
+            os.kill(gcs.pid, signal.SIGKILL)
+            wait_for(lambda: not _listens(port), "the end of the GCS")  # noqa: B023
+            n_before = driver.n_done
+            time.sleep(OUTAGE_S)
+            n_meanwhile = driver.n_done - n_before
+            again = gcs.start_again()
+            try:
+                wait_for(lambda: _listens(port), "the GCS")  # noqa: B023
+                back_s = time.monotonic() - at_s
+                finish(driver)
+                took_s = time.monotonic() - started
+                alive = [node for node in ground.nodes() if node["state"] == "ALIVE"]
+            finally:
+                again.kill()
+                again.wait()
+                os.kill(watch, signal.SIGCONT)
+                ground.down()
+            found, notes = outcome_of(driver), ground.notes()
+            repeats = journal.begun_again(notes)
+            said = list(differences(expected, found))
+            if len(alive) != ground.topology.n_nodes:
+                said.append(
+                    f"{len(alive)} of {ground.topology.n_nodes} nodes live with the new GCS"
+                )
+            if repeats:
+                said.append(f"{repeats} fits were begun again; no process that computes was killed")
+            yield Found(
+                drill=name,
+                seed=seed,
+                run=run,
+                breaks=(
+                    Break(
+                        name,
+                        f"gcs_server {gcs.pid}",
+                        f"nothing listened at its port; {n_meanwhile} blocks in {OUTAGE_S:.0f} s "
+                        f"without it; {len(alive)} nodes live with the next",
+                        back_s,
+                    ),
+                ),
+                n_blocks=len(found.blocks),
+                n_begun_again=repeats,
+                n_ended_again=journal.ended_again(notes),
+                took_s=took_s,
+                forecasts=found.forecast_sha256,
+                faults=tuple(said),
             )
 
 
