@@ -1,6 +1,7 @@
 """A fleet in simulated time: by hand where nothing fails, by accounts where much does."""
 
 import json
+from heapq import heappop
 
 import pytest
 from hypothesis import given, settings
@@ -84,6 +85,43 @@ def test_fleet_when_machines_go_then_all_their_workers_go_and_come_back():
     assert done.workers_lost > 3 * done.nodes_lost
     assert done.retired == 0
     assert done.n_done == 4000
+
+
+def test_fleet_when_all_machines_are_slow_then_blocks_take_as_much_longer():
+    of = fleet(**{**CALM, "slow_frac": 1.0}, slow_factor=3.0, driver=FREE, round_trip_s=0.0)
+    assert Replay(of).run().wall_s == pytest.approx(305.0)
+
+
+def until(replay: Replay, when_s: float) -> None:
+    """Let simulated time pass."""
+    while replay._heap[0][0] <= when_s:
+        replay._now, _, action = heappop(replay._heap)
+        action()
+    replay._now = when_s
+
+
+def test_worker_when_its_machine_goes_as_it_restarts_then_it_is_back_with_the_machine():
+    replay = Replay(fleet(**CALM, driver=FREE))
+    replay._start()
+    until(replay, 10.2)
+    worker = replay._workers[0]
+    replay._die(worker, 0.5, 5.0)
+    until(replay, 12.0)
+    replay._die(worker, 3.0, 60.0)
+    until(replay, 74.0)
+    assert not worker.up
+    until(replay, 76.0)
+    assert worker.up
+
+
+def test_worker_when_it_dies_with_an_answer_on_the_way_then_the_answer_counts():
+    of = fleet(**CALM, nodes=1, slots=1, n_blocks=10, in_flight=1, driver=FREE, round_trip_s=2.0)
+    replay = Replay(of)
+    replay._start()
+    until(replay, 9.5)  # ready at 7 s, sent a block, which came at 8 s and ended at 9 s
+    replay._die(replay._workers[0], 5.0, 5.0)
+    until(replay, 10.5)
+    assert (replay._tally["n_done"], replay._tally["recomputed"]) == (1, 0)
 
 
 def test_fleet_when_every_worker_is_given_up_then_an_error_and_not_for_ever():
