@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from pmx_ray.cli import cluster_doctor, options
+from pmx_ray.cli import cluster_doctor, observing, options
 from pmx_ray.cli.options import Assignments, Json
 from pmx_ray.cli.topologies import topology_of
 from pmx_ray.errors import SettingsError
@@ -26,6 +26,7 @@ Name = Annotated[
 def mount(app: typer.Typer) -> None:
     """Add the verbs to ``app``."""
     cluster.command(name="doctor")(cluster_doctor.doctor)
+    cluster.command(name="observe")(observing.observe)
     app.add_typer(cluster, name="cluster")
 
 
