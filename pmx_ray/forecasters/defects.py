@@ -4,6 +4,7 @@ A defect becomes a row with a status and one line of reason, the same wherever i
 traceback holds paths, so it goes beside: to the ``tracebacks`` block that is open around the call.
 """
 
+import re
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,9 @@ MAX_TRACEBACKS = 8
 
 MAX_FRAMES, MAX_CHARACTERS = 12, 6000
 """Of one traceback: its innermost frames, and its length; a longer one loses its middle."""
+
+_CARETS = re.compile(r"\s+[~^]+\s*")
+"""Lines of marks under code, which newer Pythons draw and a narrow page breaks."""
 
 _open: ContextVar[dict[str, str] | None] = ContextVar("tracebacks", default=None)
 
@@ -55,7 +59,8 @@ def traceback_text(error: BaseException) -> str:
             for frame in one.stack:
                 frame.filename = _short(frame.filename)
             seen += [one.__cause__, one.__context__]
-    return shortened("".join(told.format()).rstrip())
+    lines = "".join(told.format()).rstrip().splitlines()
+    return shortened("\n".join(line for line in lines if not _CARETS.fullmatch(line)))
 
 
 def shortened(text: str) -> str:

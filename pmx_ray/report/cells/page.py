@@ -17,6 +17,9 @@ from pmx_ray.report.tables import scroll
 CELLS_PAGE = "cells.html"
 """Name of the page in a sweep folder."""
 
+FEW_FOLDS = 36
+"""Folds up to which two grids stand side by side."""
+
 MAX_LISTED = 100
 """Rows of the table of failures."""
 
@@ -44,7 +47,11 @@ def render_cells(cells: SweepCells, *, as_of: str = "", refresh_s: int = 0) -> s
                 "main",
                 _standing(cells, as_of=as_of if cells.n_open else "", refresh_s=refresh_s),
                 _controls(cells, refresh_s),
-                *(_panel(cells, n) for n in range(len(cells.sweep.specs))),
+                tag(
+                    "div",
+                    *(_panel(cells, n) for n in range(len(cells.sweep.specs))),
+                    class_="panels few" if len(cells.sweep.plan) <= FEW_FOLDS else "panels",
+                ),
                 _failures(cells),
             ),
             class_="page",
@@ -205,7 +212,7 @@ def _failures(cells: SweepCells) -> Markup:
             "tr",
             tag("th", labels[spec], scope="row"),
             tag("td", f"{n:,}"),
-            tag("td", tag("i", class_=f"state {status}"), " ", status, class_="words"),
+            tag("td", tag("i", class_=f"state {status}"), " ", status, class_="name"),
             tag("td", reason, class_="words"),
             tag(
                 "td",
@@ -216,16 +223,14 @@ def _failures(cells: SweepCells) -> Markup:
         )
         for (spec, status, reason), n in groups.most_common(MAX_LISTED)
     )
-    titles = (("Forecaster", "words"), ("Cells", ""), ("Status", "words"), ("Reason", "words"))
-    head = tag(
-        "tr",
-        *(tag("th", title, scope="col", class_=kind) for title, kind in titles),
-        tag("td"),
-    )
+    titles = {"Forecaster": "name", "Cells": "", "Status": "name", "Reason": "name", "Cell": ""}
+    head = tag("tr", *(tag("th", t, scope="col", class_=kind) for t, kind in titles.items()))
     caption = f"{typeset.things(len(groups), 'reason')} of {cells.n_failed:,} failed cells"
     if len(groups) > MAX_LISTED:
         caption += f"; the {MAX_LISTED} most frequent, all are in failures.parquet"
-    table = tag("table", tag("caption", caption), tag("thead", head), tag("tbody", *rows))
+    table = tag(
+        "table", tag("caption", caption), tag("thead", head), tag("tbody", *rows), class_="facts"
+    )
     return tag(
         "section",
         tag("h2", "Failed cells by reason", id="failed"),

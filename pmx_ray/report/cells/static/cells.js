@@ -247,7 +247,9 @@
       }
       this.draw();
       const y = this.canvas.getBoundingClientRect().top + HEAD + place[0] * this.h;
-      if (y < 70 || y > window.innerHeight - 30) window.scrollBy(0, y - window.innerHeight / 2);
+      const sheet = !panel.hidden && panel.clientWidth >= window.innerWidth - 20;
+      const floor = sheet ? panel.getBoundingClientRect().top : window.innerHeight;
+      if (y < 70 || y > floor - 30) window.scrollBy(0, y - floor / 2);
     }
 
     key(event) {
@@ -373,7 +375,9 @@
       const words = ["pmx", "rerun", facts.folder, "--spec", facts.specs[spec], "--ticker",
         facts.tickers[n], "--status", NAMES[code]];
       panel.append(element("h3", "Once the cause is mended"));
-      panel.append(element("pre", words.map(quoted).join(" ")));
+      const command = element("pre");
+      for (const word of words) command.append(element("span", quoted(word)), " ");
+      panel.append(command);
     }
     opener = grid;
     show(grid);
