@@ -6,6 +6,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Protocol
 
+from cluster.drills.clock import drill_clock
 from cluster.drills.heads import drill_gcs, drill_head
 from cluster.drills.kills import drill_kills
 from cluster.drills.memory import drill_memory, drill_poison, drill_spill
@@ -96,6 +97,11 @@ DRILLS: Mapping[str, Drill] = MappingProxyType(
             "10 % of the requests to S3 fail, 2 % of the bodies are cut, 5 % wait",
             "the proxy counted both",
             drill_s3,
+        ),
+        "clock": Drill(
+            "the time of day of the sweep's process: a day forward, then two back",
+            "a fit saw both steps; without Ray",
+            drill_clock,
         ),
         "poison": Drill(
             "a forecaster that kills its process on one ticker",

@@ -202,9 +202,7 @@ def drill_gcs(name: str, *, n_runs: int, seed: int, say: local.Say) -> Iterator[
             repeats = journal.begun_again(notes)
             said = list(differences(expected, found))
             if len(alive) != ground.topology.n_nodes:
-                said.append(
-                    f"{len(alive)} of {ground.topology.n_nodes} nodes live with the new GCS"
-                )
+                said.append(f"{len(alive)} of {ground.topology.n_nodes} nodes live with the GCS")
             if repeats:
                 said.append(f"{repeats} fits were begun again; no process that computes was killed")
             yield Found(
