@@ -53,14 +53,15 @@ class DriverCosts(Settings):
         To hand a block out.
     other_us : float
         In other threads of the driver for each block, on the same core.
-    look_ns : float
-        To look at what has come, for each answer it waits for.
+    look_us, look_ns : float
+        To look at what has come, and more for each answer it waits for.
     """
 
     receive_us: float = Field(default=200.0, ge=0)
     submit_us: float = Field(default=250.0, ge=0)
     other_us: float = Field(default=300.0, ge=0)
-    look_ns: float = Field(default=1000.0, ge=0)
+    look_us: float = Field(default=100.0, ge=0)
+    look_ns: float = Field(default=600.0, ge=0)
 
     @property
     def block_s(self) -> float:
@@ -299,7 +300,7 @@ class Replay:
             return
         costs = self._fleet.driver
         self._tally["longest_inbox"] = max(self._tally["longest_inbox"], len(answers))
-        clock = self._now + costs.look_ns * 1e-9 * self._pending
+        clock = self._now + costs.look_us * 1e-6 + costs.look_ns * 1e-9 * self._pending
         for answer in answers:
             if answer.ref not in answer.worker.refs:  # forgotten with its worker
                 self._wasted_s += answer.seconds
