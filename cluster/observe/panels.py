@@ -246,7 +246,7 @@ CLUSTER = DashboardSpec(
             "CPUs promised to somebody", "Share of those that Ray hands out.", "percentunit",
             'sum(ray_resources{Name="CPU",State="USED"}) / sum(ray_resources{Name="CPU"})',
         ),
-        _number("Actors alive", "", "short", 'sum(ray_actors{State=~"ALIVE.*"})'),
+        _number("Actors alive", "", "short", 'sum(ray_actors{Source="gcs",State="ALIVE"})'),
         _number(
             "Least free disk", "Share, of the fullest node.", "percentunit",
             "min(ray_node_disk_free / (ray_node_disk_free + ray_node_disk_usage))",
@@ -283,7 +283,7 @@ CLUSTER = DashboardSpec(
         ),
         PanelSpec(
             "Actors", "By state.", "short",
-            (Query("sum by (State) (ray_actors)", "{{State}}"),),
+            (Query('sum by (State) (ray_actors{Source="gcs"})', "{{State}}"),),
         ),
         PanelSpec(
             "Network", "Bytes a second, in and out.", "bytes",

@@ -14,8 +14,8 @@ import yaml
 Severity: TypeAlias = Literal["critical", "warning"]
 Part: TypeAlias = Literal["sweep", "cluster", "service"]
 
-DRIVER = "instance, WorkerId"
-"""Labels that tell one driver, and so one sweep, from another."""
+DRIVER = "SessionName, driver"
+"""Labels that tell one driver, and so one sweep, from another: of which cluster, and Ray's job."""
 
 FAILED_FRAC, MIN_CELLS = 0.2, 1000
 """Share of failed cells, among so many at least, from which a sweep is looked at."""
@@ -75,9 +75,9 @@ RULES: tuple[AlertRule, ...] = (
     AlertRule(
         "SweepHasNoWorkers", "sweep", "critical",
         f"sum by ({DRIVER}) (ray_pmx_blocks_waiting) > 0 "
-        f"unless sum by ({DRIVER}) (ray_pmx_workers) > 0",
+        "unless on (SessionName) sum by (SessionName) (ray_pmx_workers) > 0",
         "2m",
-        "{{ $value }} blocks wait and no worker is ready.",
+        "{{ $value }} blocks wait and no worker is ready, of this sweep or another.",
         "Look at `pmx cluster status`: are nodes gone, or taken by others? The sweep gives up "
         "after three minutes; the same command goes on from what is done.",
     ),

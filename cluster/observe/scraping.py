@@ -18,6 +18,10 @@ RAY_FOLDER = "/tmp/ray"  # noqa: S108 - Ray's own, where none is named
 RULES_FILE = "alerts.yml"
 """The rules, beside the settings."""
 
+OF_NO_NODE = (44217, 44227)
+"""Ports of Ray's autoscaler and dashboard in that file. They are the same for every cluster of a
+machine, and the autoscaler may not listen there: a target that is down is to mean a node."""
+
 INTERVAL_S, SERVICE_INTERVAL_S = 10, 5
 """Seconds between scrapes. Ray renews its metrics every ten; a scrape of the service reaches one
 replica, so that it is asked more often."""
@@ -65,7 +69,17 @@ def prometheus_settings(
         Seconds between scrapes of Ray and of the service.
     """
     jobs: list[dict[str, Any]] = [
-        {"job_name": "ray", "file_sd_configs": [{"files": [str(discovery)]}]}
+        {
+            "job_name": "ray",
+            "file_sd_configs": [{"files": [str(discovery)]}],
+            "relabel_configs": [
+                {
+                    "source_labels": ["__address__"],
+                    "regex": f".*:({'|'.join(map(str, OF_NO_NODE))})",
+                    "action": "drop",
+                }
+            ],
+        }
     ]
     if service is not None:
         parts = urlsplit(service.url)

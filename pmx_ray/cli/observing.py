@@ -24,7 +24,7 @@ def observe(
         str | None, typer.Option(help="File with a token of scope read, for --service.")
     ] = None,
 ) -> None:
-    """Write settings and alert rules for Prometheus, and dashboards for Grafana; no secret in any."""
+    """Write rules and settings for Prometheus, and dashboards for Grafana; no secret is in them."""
     from cluster.observe import rules, scraping  # noqa: PLC0415
     from cluster.observe.panels import DASHBOARDS  # noqa: PLC0415
 

@@ -2,8 +2,9 @@
 
 Counting is arithmetic on this process's own numbers. Ray's metrics cost more a time, so that they
 are touched off the path of a block. Ray shows a metric ``pmx_x`` as ``ray_pmx_x``, a counter as
-``ray_pmx_x_total``. The label ``forecaster`` is the family's name: specs of a search may be
-thousands, families are few.
+``ray_pmx_x_total``, and adds up what drivers on one node say: so each names itself in the label
+``driver``. The label ``forecaster`` is the family's name: specs of a search may be thousands,
+families are few.
 """
 
 import math
@@ -49,7 +50,7 @@ class Meter:
     kind : {"counter", "gauge", "histogram"}
         How Prometheus reads it.
     labels : tuple of str
-        Beside those that Ray adds.
+        Beside ``driver``, and those that Ray adds.
     told : str
         What is measured, and in which unit.
     """
@@ -248,7 +249,7 @@ def record_in_ray(series: Series, value: float) -> None:
         Above 0 for a counter: Ray refuses to add nothing.
     """
     name, _ = series
-    instrument, tags = _instrument(name), _tags(series)
+    instrument, tags = _instrument(name), _tags(series, _driver())
     match METERS[name].kind:
         case "counter":
             instrument.inc(value, tags=tags)
@@ -313,16 +314,24 @@ def _instrument(name: str) -> Any:
     from ray.util import metrics  # noqa: PLC0415 - the tally is used without Ray
 
     meter = METERS[name]
+    labels = (*meter.labels, "driver")
     match meter.kind:
         case "counter":
-            return metrics.Counter(name, meter.told, meter.labels)
+            return metrics.Counter(name, meter.told, labels)
         case "gauge":
-            return metrics.Gauge(name, meter.told, meter.labels)
+            return metrics.Gauge(name, meter.told, labels)
         case "histogram":
-            return metrics.Histogram(name, meter.told, list(BUCKETS_S), meter.labels)
+            return metrics.Histogram(name, meter.told, list(BUCKETS_S), labels)
+
+
+def _driver() -> str:
+    """Return Ray's id of this driver's job in its cluster."""
+    import ray  # noqa: PLC0415 - the tally is used without Ray
+
+    return str(ray.get_runtime_context().get_job_id())
 
 
 @cache
-def _tags(series: Series) -> dict[str, str]:
+def _tags(series: Series, driver: str) -> dict[str, str]:
     name, labels = series
-    return dict(zip(METERS[name].labels, labels, strict=True))
+    return {**dict(zip(METERS[name].labels, labels, strict=True)), "driver": driver}

@@ -11,8 +11,9 @@ import yaml
 from cluster.observe.rules import RULES, as_yaml
 
 DOCS = Path(__file__).parents[2] / "docs" / "observe.md"
-DRIVER = 'instance="10.0.0.1:8080",WorkerId="w1"'
-OTHER = 'instance="10.0.0.1:8080",WorkerId="w2"'
+DRIVER = 'instance="10.0.0.1:8080",SessionName="s1",driver="01000000"'
+OTHER = 'instance="10.0.0.1:8080",SessionName="s1",driver="02000000"'
+ELSEWHERE = 'instance="10.0.0.9:8080",SessionName="s2",driver="01000000"'
 CPU = f'device="cpu",{DRIVER}'
 DRIFT = f'forecaster="drift",device="cpu",{DRIVER}'
 
@@ -62,9 +63,12 @@ CASES = [
     Case("SweepHasNoWorkers", 1, {
         f"ray_pmx_blocks_waiting{{{CPU}}}": "7x30", f"ray_pmx_workers{{{CPU}}}": "0x30",
     }),
-    Case("SweepHasNoWorkers", 1, id="another sweep has some", series={
+    Case("SweepHasNoWorkers", 1, id="another cluster has some", series={
         f"ray_pmx_blocks_waiting{{{CPU}}}": "7x30", f"ray_pmx_workers{{{CPU}}}": "0x30",
-        f'ray_pmx_blocks_waiting{{device="cpu",{OTHER}}}': "7x30",
+        f'ray_pmx_workers{{device="cpu",{ELSEWHERE}}}': "2x30",
+    }),
+    Case("SweepHasNoWorkers", 0, id="another sweep goes first", series={
+        f"ray_pmx_blocks_waiting{{{CPU}}}": "7x30", f"ray_pmx_workers{{{CPU}}}": "0x30",
         f'ray_pmx_workers{{device="cpu",{OTHER}}}': "2x30",
     }),
     Case("SweepHasNoWorkers", 0, {
@@ -84,6 +88,11 @@ CASES = [
     Case("CellsFailing", 1, {
         f"ray_pmx_cells_total{{{DRIFT}}}": "5000x30",
         f"ray_pmx_failed_cells_total{{{DRIFT}}}": "1001x30",
+    }),
+    Case("CellsFailing", 1, id="another sweep's are fine", series={
+        f"ray_pmx_cells_total{{{DRIFT}}}": "5000x30",
+        f"ray_pmx_failed_cells_total{{{DRIFT}}}": "1001x30",
+        f'ray_pmx_cells_total{{forecaster="drift",device="cpu",{OTHER}}}': "5000x30",
     }),
     Case("CellsFailing", 0, id="a fifth", series={
         f"ray_pmx_cells_total{{{DRIFT}}}": "5000x30",
