@@ -153,8 +153,7 @@ class Ground:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        for driver in self._drivers:
-            driver.kill()
+        self.end_drivers()
         if self._cluster is not None:
             local.down(self._cluster, self.home)
         end_marked(self._mark)
@@ -268,6 +267,11 @@ class Ground:
         driver = self.start(out, address="in-process", environment=quiet)
         finish(driver)
         return outcome_of(driver)
+
+    def end_drivers(self) -> None:
+        """Kill every sweep that was started here and still runs."""
+        for driver in self._drivers:
+            driver.kill()
 
     def clear_journal(self) -> None:
         """Forget what was noted before; the processes that noted it are gone."""

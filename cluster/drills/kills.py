@@ -89,7 +89,11 @@ def drill_kills(
         ground.up()
         for run in range(n_runs):
             strikes = draw(targets, n_strikes=n_strikes, n_blocks=N_PACED, seed=seed, run=run)
-            yield run_kills(ground, expected, strikes, name=name, seed=seed, run=run)
+            try:
+                yield run_kills(ground, expected, strikes, name=name, seed=seed, run=run)
+            except ClusterError as error:
+                ground.end_drivers()
+                yield failed(name, strikes, error, seed=seed, run=run)
             ground.mend()
 
 
@@ -148,6 +152,29 @@ def run_kills(
         forecasts=found.forecast_sha256,
         faults=(*differences(expected, found), *excess(strikes, again=again, twice=twice)),
     )
+
+
+def failed(
+    name: str, strikes: Sequence[Strike], error: ClusterError, *, seed: int, run: int
+) -> Found:
+    """Return a run that did not come to its end.
+
+    Parameters
+    ----------
+    name : str
+        Of the drill.
+    strikes : sequence of Strike
+        What was meant.
+    error : ClusterError
+        Why it ended.
+    seed, run : int
+        What the strikes were drawn from.
+    """
+    breaks = tuple(Break(strike.target, f"a {strike.target}", "") for strike in strikes)
+    return Found(
+        drill=name, seed=seed, run=run, breaks=breaks, n_blocks=0, n_begun_again=0,
+        n_ended_again=0, took_s=0.0, forecasts="", faults=(str(error),),
+    )  # fmt: skip
 
 
 def excess(strikes: Sequence[Strike], *, again: int, twice: int) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ WORKERS = 2
 DISK = 8 * 2**20
 """Bytes of the small disk."""
 
-ROOM = (300_000, 900_000)
+ROOM = (150_000, 500_000)
 """Bytes between which the room lies that is left on it; the sweep needs some 2 million."""
 
 TWO_WORKERS = (f"execution.workers={WORKERS}",)
