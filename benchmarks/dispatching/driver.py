@@ -6,8 +6,9 @@ left is the driver's and Ray's; a real one computes and writes its block.
 """
 
 import gc
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,7 +39,7 @@ SAMPLE_EVERY = 250
 """Blocks between two looks at the clock and the memory."""
 
 SEGMENTS = 10
-"""Disjoint runs of blocks whose slopes of memory make the interval."""
+"""Runs of blocks, end to end, whose growth of memory makes the interval."""
 
 NOW = datetime(2100, 1, 1, tzinfo=UTC)
 
@@ -314,16 +315,19 @@ def window(marks: list[Mark], case: Case) -> tuple[Mark, Mark]:
     return within[0], within[-1]
 
 
-def slope(held: list[tuple[int, float]]) -> tuple[float, float, float]:
-    """Return the growth of memory for 1,000 blocks, and its 95 % interval over segments.
+def slope(held: Sequence[tuple[int, float]]) -> tuple[float, float, float]:
+    """Return the growth of memory for 1,000 blocks, and its 95 % interval.
 
-    Readings beside each other are not independent; the slopes of disjoint segments nearly are.
+    Memory grows in steps, and readings beside each other are not independent: what counts is the
+    growth from one cut to the next, of ten runs of blocks that lie end to end.
     """
-    n, mb = np.array(held, np.float64).T
-    parts = zip(np.array_split(n, SEGMENTS), np.array_split(mb, SEGMENTS), strict=True)
-    slopes = np.array([1000 * np.polyfit(x, y, 1)[0] if len(x) > 1 else 0.0 for x, y in parts])
-    whole = 1000 * float(np.polyfit(n, mb, 1)[0])
-    half = float(stats.t.ppf(0.975, SEGMENTS - 1) * slopes.std(ddof=1) / np.sqrt(SEGMENTS))
+    if len(held) <= SEGMENTS:
+        return math.nan, math.nan, math.nan
+    cuts = np.linspace(0, len(held) - 1, SEGMENTS + 1).astype(int)
+    n, mb = np.array([held[cut] for cut in cuts], np.float64).T
+    whole = 1000.0 * float(mb[-1] - mb[0]) / float(n[-1] - n[0])
+    grown = 1000.0 * np.diff(mb) / np.diff(n)
+    half = float(stats.t.ppf(0.975, SEGMENTS - 1) * grown.std(ddof=1) / np.sqrt(SEGMENTS))
     return whole, whole - half, whole + half
 
 
