@@ -37,7 +37,7 @@ SLOTS = 3
 PACE_S = 0.25
 """Seconds that a fit takes, so that a kill meets one under way."""
 
-WAIT_S, LOOK_S = 180.0, 0.01
+WAIT_S, LOOK_S = 300.0, 0.03
 """Seconds that anything may take, and between two looks whether it has come."""
 
 SWEEP: dict[str, Any] = {
@@ -90,10 +90,10 @@ class Driver:
         return self.log.read_text(encoding="utf-8", errors="replace")[-2000:]
 
     def kill(self) -> None:
-        """Kill it and every process of its session that stayed in its group."""
-        with contextlib.suppress(ProcessLookupError):
+        """Kill it, if it lives, and every process that it started and that stayed in its group."""
+        if self.process.poll() is None:  # the number of one that is gone may be a stranger's
             os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+            self.process.wait()
 
 
 class Ground:
