@@ -66,7 +66,7 @@ def cells_of(folder, *, n_tickers: int, n_folds: int, labels: int, per_block: in
         receipt = Receipt(
             block.id, block_key(block.id), 9, 0, "0" * 64, 0.25, "n2", 1 + len(attempts) // 2
         )
-        facts.append(BlockFacts(block, receipt, None, attempts))
+        facts.append(BlockFacts(block, sweep.specs.index(block.spec), receipt, None, attempts))
     return SweepCells(sweep, tuple(facts), states, tuple(failed))
 
 

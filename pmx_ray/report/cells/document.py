@@ -33,9 +33,9 @@ def document(cells: SweepCells, *, refresh_s: int) -> dict[str, object]:
     """
     sweep = cells.sweep
     texts = _Texts({ticker: n for n, ticker in enumerate(sweep.panel.tickers)})
-    by_spec: dict[str, list[BlockFacts]] = {spec.id: [] for spec in sweep.specs}
+    blocks: list[list[BlockFacts]] = [[] for _ in sweep.specs]
     for facts in cells.blocks:
-        by_spec[facts.block.spec.id].append(facts)
+        blocks[facts.spec].append(facts)
     shown: list[list[FailedCell]] = [[] for _ in sweep.specs]
     for cell in cells.failed[:MAX_REASONS]:
         shown[cell.spec].append(cell)
@@ -49,7 +49,7 @@ def document(cells: SweepCells, *, refresh_s: int) -> dict[str, object]:
         "states": [[s.name, s.letter, s.meaning, s.failed] for s in STATES],
         "grids": [[run_lengths(row) for row in grid] for grid in cells.states],
         "why": [texts.reasons_of(own, len(sweep.plan)) for own in shown],
-        "blocks": [texts.columns(by_spec[spec.id]) for spec in sweep.specs],
+        "blocks": [texts.columns(own) for own in blocks],
         **texts.as_json(),
     }
 

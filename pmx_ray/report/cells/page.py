@@ -245,11 +245,10 @@ def _grouped(cells: SweepCells) -> Iterator[tuple[int, str, str, str, int]]:
     for cell in cells.failed:
         place = f"{cell.spec}.{cell.ticker}.{cell.fold}"
         yield cell.spec, cell.status, cell.reason, place, 1
-    spec_of = {spec.id: n for n, spec in enumerate(cells.sweep.specs)}
     row_of = {ticker: n for n, ticker in enumerate(cells.sweep.panel.tickers)}
     for facts in cells.blocks:
         if facts.given_up is not None:
-            block, spec = facts.block, spec_of[facts.block.spec.id]
+            block, spec = facts.block, facts.spec
             place = f"{spec}.{row_of[block.tickers[0]]}.{block.first}"
             size = len(block.tickers) * (block.stop - block.first)
             yield spec, "quarantined", facts.given_up, place, size

@@ -24,6 +24,8 @@ class BlockFacts:
     ----------
     block : WorkBlock
         What is computed at once.
+    spec : int
+        Position of its spec in the sweep.
     receipt : Receipt or None
         None where it is not there.
     given_up : str or None
@@ -33,6 +35,7 @@ class BlockFacts:
     """
 
     block: WorkBlock
+    spec: int
     receipt: Receipt | None
     given_up: str | None
     attempts: tuple[Attempt, ...]
@@ -115,24 +118,19 @@ class CellReader:
         sweep, ordered = self.sweep, load_order(self.sweep)
         blocks = _blocks(sweep, self.store)
         place = {ticker: n for n, ticker in enumerate(sweep.panel.tickers)}
-        spec_of = {spec.id: n for n, spec in enumerate(sweep.specs)}
-        states = np.full(
-            (len(spec_of), len(place), len(sweep.plan)), CODES["waiting"], np.uint8
-        )  # (S, N, F)
+        shape = len(sweep.specs), len(place), len(sweep.plan)
+        states = np.full(shape, CODES["waiting"], np.uint8)  # (S, N, F)
         failed: list[FailedCell] = []
         for facts in blocks:
-            block, spec = facts.block, spec_of[facts.block.spec.id]
-            tickers = [place[ticker] for ticker in block.tickers]
-            states[spec, tickers, block.first : block.stop] = CODES[_state(facts, ordered)]
-            failed += self._failed(facts, spec, place)
+            block, tickers = facts.block, [place[ticker] for ticker in facts.block.tickers]
+            states[facts.spec, tickers, block.first : block.stop] = CODES[_state(facts, ordered)]
+            failed += self._failed(facts, place)
         for cell in failed:
             states[cell.spec, cell.ticker, cell.fold] = CODES[cell.status]
         failed.sort(key=lambda cell: (cell.spec, cell.ticker, cell.fold))
         return SweepCells(sweep, blocks, states, tuple(failed))
 
-    def _failed(
-        self, facts: BlockFacts, spec: int, place: Mapping[str, int]
-    ) -> Iterable[FailedCell]:
+    def _failed(self, facts: BlockFacts, place: Mapping[str, int]) -> Iterable[FailedCell]:
         receipt, block = facts.receipt, facts.block
         if receipt is None or receipt.failed == 0:
             return
@@ -143,7 +141,7 @@ class CellReader:
         keys = ((plan.split << 32) + days).tolist()
         fold_of = {key: block.first + n for n, key in enumerate(keys)}
         for ticker, key, status, reason in self._rows[receipt.sha256]:
-            yield FailedCell(spec, place[ticker], fold_of[key], status, reason)
+            yield FailedCell(facts.spec, place[ticker], fold_of[key], status, reason)
 
 
 def _blocks(sweep: Sweep, store: BlockStore) -> tuple[BlockFacts, ...]:
@@ -162,6 +160,7 @@ def _blocks(sweep: Sweep, store: BlockStore) -> tuple[BlockFacts, ...]:
     return tuple(
         BlockFacts(
             block,
+            sweep.specs.index(block.spec),
             receipts.get(block.id),
             None if block.id in receipts else given_up.get(block.id),
             _current(attempts.get(block.id, ()), receipts.get(block.id)),
