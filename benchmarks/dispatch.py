@@ -34,9 +34,9 @@ MAX_MB = 1.5
 
 FULL = (
     Case("4 pending", 100_000),
-    Case("4 pending, held", 100_000, keep=True),
+    Case("4 pending, held", 50_000, keep=True),
     Case("1,000 pending", 20_000, in_flight=500),
-    Case("32,000 pending", 100_000, in_flight=16_000),
+    Case("32,000 pending", 90_000, in_flight=16_000),
     Case("4 pending, real blocks", 5_000, real=True),
 )
 QUICK = (
@@ -52,7 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     load = os.getloadavg()[0]
     cases = QUICK if asked.quick else FULL
-    readings = [(case, alone(case)) for case in cases]
+    readings = list[tuple[Case, Reading]]()
+    for case in cases:
+        readings.append((case, alone(case)))
+        print(f"{case.name}: {readings[-1][1].blocks_per_s:.0f} blocks/s", flush=True)
     rows = [{"case": case.name, "blocks": case.n_blocks, **asdict(r)} for case, r in readings]
     speed = ("blocks_per_s", "driver_us", "main_us", "receive_us", "submit_us", "look_us")
     memory = ("plan_s", "plan_mb", "mb", "mb_low", "mb_high", "private_mb")
