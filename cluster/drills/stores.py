@@ -11,7 +11,7 @@ import numpy as np
 
 from cluster import local
 from cluster.drills import journal
-from cluster.drills.ground import Driver, Ground, as_environment, finish, outcome_of
+from cluster.drills.ground import SWEEP, Driver, Ground, as_environment, finish, outcome_of
 from cluster.drills.hostile_s3 import CUTS, ERRORS, HostileProxy, Hostility
 from cluster.drills.outcome import Outcome, differences
 from cluster.drills.result import Break, Found
@@ -41,47 +41,79 @@ def drill_s3(name: str, *, n_runs: int, seed: int, say: local.Say) -> Iterator[F
     say : callable
         Takes lines for people.
     """
-    with Ground(say=say) as ground, S3Server(ground.home / "s3") as server:
+    panel = {**SWEEP["panel"], "n_tickers": 3}
+    with (
+        Ground(say=say, settings={"panel": panel}) as ground,
+        S3Server(ground.home / "s3") as server,
+    ):
         expected = ground.expected()
         for run in range(n_runs):
-            ground.clear_journal()
-            hostility = Hostility(seed=seed * 1_000_003 + run)
-            started = time.monotonic()
-            lake = f"s3://{BUCKET}/run-{run}"
-            with HostileProxy(server.url, hostility) as proxy:
-                driver = ground.start(
-                    ground.home / f"run-{run}",
-                    address="local",
-                    assignments=(*TWO_WORKERS, f"lake={lake}"),
-                    environment=server.environment(proxy.url),
-                )
-                finish(driver)
-                counts = proxy.counts
-            took_s = time.monotonic() - started
-            with as_environment({**os.environ, **server.environment()}):
-                found = outcome_of(driver, lake=lake)
-            notes = ground.notes()
-            errors = sum(counts.get(fault, 0) for fault in ERRORS)
-            cuts = sum(counts.get(fault, 0) for fault in CUTS)
-            proof = (
-                f"of {counts['requests']} requests {errors} got an error, {cuts} a cut body, "
-                f"{counts.get('slow', 0)} waited"
-            )
-            said = list(differences(expected, found))
-            if not (errors and cuts):
-                said.append(f"the proxy broke nothing to speak of: {proof}")
-            yield Found(
-                drill=name,
-                seed=seed,
-                run=run,
-                breaks=(Break("s3", "requests to S3", proof),),
-                n_blocks=len(found.blocks),
-                n_begun_again=journal.begun_again(notes),
-                n_ended_again=journal.ended_again(notes),
-                took_s=took_s,
-                forecasts=found.forecast_sha256,
-                faults=tuple(said),
-            )
+            yield misbehave(ground, expected, server, name=name, seed=seed, run=run)
+
+
+def misbehave(
+    ground: Ground,
+    expected: Outcome,
+    server: S3Server,
+    *,
+    name: str,
+    seed: int,
+    run: int,
+    address: str = "local",
+) -> Found:
+    """Run a sweep whose lake lies behind the hostile proxy.
+
+    Parameters
+    ----------
+    ground : Ground
+        Where it takes place.
+    expected : Outcome
+        What the sweep must come to.
+    server : S3Server
+        The real server behind the proxy.
+    name : str
+        Of the drill.
+    seed, run : int
+        What the proxy draws from.
+    address : str
+        Where blocks run.
+    """
+    ground.clear_journal()
+    lake, started = f"s3://{BUCKET}/run-{run}", time.monotonic()
+    with HostileProxy(server.url, Hostility(seed=seed * 1_000_003 + run)) as proxy:
+        driver = ground.start(
+            ground.home / f"s3-run-{run}",
+            address=address,
+            assignments=(*TWO_WORKERS, f"lake={lake}"),
+            environment=server.environment(proxy.url),
+        )
+        finish(driver)
+        counts = proxy.counts
+    took_s = time.monotonic() - started
+    with as_environment({**os.environ, **server.environment()}):
+        found = outcome_of(driver, lake=lake)
+    notes = ground.notes()
+    errors = sum(counts.get(fault, 0) for fault in ERRORS)
+    cuts = sum(counts.get(fault, 0) for fault in CUTS)
+    proof = (
+        f"of {counts['requests']} requests {errors} got an error, {cuts} a cut body, "
+        f"{counts.get('slow', 0)} waited"
+    )
+    said = list(differences(expected, found))
+    if not (errors and cuts):
+        said.append(f"the proxy broke nothing to speak of: {proof}")
+    return Found(
+        drill=name,
+        seed=seed,
+        run=run,
+        breaks=(Break("s3", "requests to S3", proof),),
+        n_blocks=len(found.blocks),
+        n_begun_again=journal.begun_again(notes),
+        n_ended_again=journal.ended_again(notes),
+        took_s=took_s,
+        forecasts=found.forecast_sha256,
+        faults=tuple(said),
+    )
 
 
 def drill_disk(name: str, *, n_runs: int, seed: int, say: local.Say) -> Iterator[Found]:
@@ -106,7 +138,15 @@ def drill_disk(name: str, *, n_runs: int, seed: int, say: local.Say) -> Iterator
 
 
 def fill(
-    ground: Ground, expected: Outcome, disk: Path, *, room: int, name: str, seed: int, run: int
+    ground: Ground,
+    expected: Outcome,
+    disk: Path,
+    *,
+    room: int,
+    name: str,
+    seed: int,
+    run: int,
+    address: str = "local",
 ) -> Found:
     """Run a sweep on a disk with little room until it is refused, make room, and go on.
 
@@ -124,14 +164,16 @@ def fill(
         Of the drill.
     seed, run : int
         What the room was drawn from.
+    address : str
+        Where blocks run.
     """
     ground.clear_journal()
-    filler, lake, out = disk / "filler", disk / f"lake-{run}", ground.home / f"run-{run}"
+    filler, lake, out = disk / "filler", disk / f"lake-{run}", ground.home / f"disk-run-{run}"
     _fill(filler, leave=room)
     started = time.monotonic()
 
     def start() -> Driver:
-        return ground.start(out, address="local", assignments=(*TWO_WORKERS, f"lake={lake}"))
+        return ground.start(out, address=address, assignments=(*TWO_WORKERS, f"lake={lake}"))
 
     driver = start()
     finish(driver, code=1)
