@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -129,6 +130,13 @@ class Busy(Odd):
             weights = np.linalg.qr(weights)[0] @ weights
             weights /= np.abs(weights).max()
         return Fixed(float(weights[0, 0]) * 1e-3)
+
+
+@register("slow", settings=NoSettings, version="1", summary="waits, and burns no core", fit_s=0.2)
+class Slow(Odd):
+    def fit(self, history: Panel, *, rng: np.random.Generator) -> Fixed:
+        time.sleep(0.2)
+        return Fixed(0.0)
 
 
 @register(

@@ -149,7 +149,12 @@ class Dispatch:
     @property
     def finished(self) -> bool:
         """Whether every block is done or quarantined."""
-        return not self.queue and self._n_out == 0
+        return self.n_left == 0
+
+    @property
+    def n_left(self) -> int:
+        """Blocks that are neither done nor quarantined."""
+        return len(self.queue) + self._n_out
 
     @property
     def stranded(self) -> bool:

@@ -38,6 +38,8 @@ class ExecutionSettings(Settings):
         Blocks queued at a worker.
     max_attempts : int
         Times a block may fail before its cells become rows with the status ``quarantined``.
+    priority : int
+        Where sweeps share a cluster: 1 goes before 2. Every one of them keeps a worker.
     folds_per_block, tickers_per_block : int, optional
         Bounds of a work block; sized by predicted cost unless given.
     """
@@ -49,6 +51,7 @@ class ExecutionSettings(Settings):
     gpu_labels: dict[str, str] = Field(default_factory=dict)
     in_flight: int = Field(default=2, ge=1)
     max_attempts: int = Field(default=3, ge=1)
+    priority: int = Field(default=5, ge=1, le=9)
     folds_per_block: int | None = Field(default=None, ge=1)
     tickers_per_block: int | None = Field(default=None, ge=1)
 

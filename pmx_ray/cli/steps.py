@@ -220,6 +220,7 @@ def _executor(
                 lake_url=sweep.lake_url,
                 plugins=sweep.settings.plugins,
                 held=plan.done,
+                priority=None if address in (None, "local") else execution.priority,
             )
         ) as results,
     ):

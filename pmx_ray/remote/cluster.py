@@ -27,6 +27,12 @@ class WorkerPool:
     gpus: float
     labels: Mapping[str, str]
 
+    @property
+    def kind(self) -> str:
+        """Name of what a worker takes; pools with the same compete for the same slots."""
+        carrying = ",".join(f"{key}={value}" for key, value in sorted(self.labels.items()))
+        return f"{self.device}:{self.gpus:g}:{carrying}"
+
     def actor_options(self) -> dict[str, Any]:
         """Return the Ray options of one worker of this pool."""
         options: dict[str, Any] = {"num_cpus": 1, "max_restarts": -1, "max_task_retries": 0}

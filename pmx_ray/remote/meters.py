@@ -22,6 +22,7 @@ from pmx_ray.backtest.dispatch import (
     Event,
     Instruction,
     Quarantine,
+    Release,
     Submit,
     WorkerLost,
     WorkerReady,
@@ -178,6 +179,8 @@ class Tally:
                 self._on(instruction.worker, instruction.block, now)
             elif isinstance(instruction, Quarantine):
                 self._give_up(self._blocks[instruction.block])
+            elif isinstance(instruction, Release):
+                self._queues.pop(instruction.worker, None)
         for row in settled:
             if row.receipt is not None:
                 self._done(row.block, row.receipt)

@@ -9,7 +9,7 @@ from pmx_ray.backtest.dispatch import DispatchPolicy
 from pmx_ray.errors import ClusterError
 from pmx_ray.lake import Receipt, open_store
 from pmx_ray.remote.cluster import WorkerPool, connected, fit_pools
-from pmx_ray.remote.executor import _PoolRun
+from pmx_ray.remote.pool_run import PoolRun
 
 
 def node(labels: dict[str, str] | None = None, **resources: float) -> dict[str, object]:
@@ -95,11 +95,14 @@ def test_token_when_an_address_is_used_then_as_documented(
 
 
 def test_pool_when_a_node_writes_elsewhere_then_the_run_ends_with_what_to_do(tmp_path) -> None:
-    run = _PoolRun(
+    run = PoolRun(
         pool=WorkerPool("cpu", 1, 0.0, {}),
+        asked=1,
         blocks={},
         policy=DispatchPolicy(),
         store=open_store(str(tmp_path)),
+        n_steps=1,
+        priority=None,
     )
     receipt = Receipt("ab" * 32, f"blocks/ab/{'ab' * 32}.parquet", 1, 0, "0" * 64, 0.1, "far", 1)
     with pytest.raises(ClusterError, match=r"node far wrote block .* give a lake that all nodes"):
