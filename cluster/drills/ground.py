@@ -40,6 +40,9 @@ PACE_S = 0.25
 WAIT_S, LOOK_S = 300.0, 0.03
 """Seconds that anything may take, and between two looks whether it has come."""
 
+JOIN_S = 150.0
+"""Seconds that a node may take to join; its machine may be busy."""
+
 SWEEP: dict[str, Any] = {
     "name": "drill",
     "panel": {
@@ -137,6 +140,7 @@ class Ground:
             **kept,
             "PATH": f"{Path(sys.executable).parent}:{kept.get('PATH', '')}",
             "PMX_HOME": str(self.home),
+            "RAY_TMPDIR": str(self.home),
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN_PATH": str(token),
             journal.FOLDER: str(self.journal),
@@ -179,7 +183,15 @@ class Ground:
             self._cluster = None
 
     def mend(self) -> None:
-        """Start every node of the cluster again that has no process left."""
+        """Start every node of the cluster again that has no process left; else all of them."""
+        try:
+            self._mend()
+        except ClusterError as error:
+            self.say(f"drill: {error}; a new cluster takes its place")
+            self.down()
+            self.up()
+
+    def _mend(self) -> None:
         there = set(local.living(self.cluster).values())
         for node in self.cluster.sessions:
             if node not in there:
@@ -216,7 +228,7 @@ class Ground:
                 return False
             return len(alive) >= n_nodes
 
-        wait_for(there, f"{n_nodes} nodes at {address}", limit_s=60.0)
+        wait_for(there, f"{n_nodes} nodes at {address}", limit_s=JOIN_S)
 
     def start(
         self,
