@@ -191,11 +191,11 @@ def start_again(
     topology : Topology
         Of the cluster.
     node : str
-        Name of the node; the others live.
+        Its name.
     home : Path
         Folder in which the cluster is noted.
     joined : callable
-        As for ``up``; waits for all nodes.
+        As for ``up``; waits for it beside the nodes that live.
 
     Raises
     ------
@@ -204,7 +204,7 @@ def start_again(
     """
     logs = clusters_folder(home) / cluster.name / "logs"
     (command,) = [c for c in _commands(topology, Path(cluster.temp)) if c.node == node]
-    n = 1 if node == "head" else topology.n_nodes
+    n = len(set(living(cluster).values()) | {node})
     made = _joined(cluster, command, n, logs=logs, joined=joined, topology=topology)
     _note(logs.parent / STATE, made)
     return made
