@@ -57,11 +57,11 @@ class DriverCosts(Settings):
         To look at what has come, and more for each answer it waits for.
     """
 
-    receive_us: float = Field(default=200.0, ge=0)
-    submit_us: float = Field(default=250.0, ge=0)
-    other_us: float = Field(default=300.0, ge=0)
-    look_us: float = Field(default=100.0, ge=0)
-    look_ns: float = Field(default=600.0, ge=0)
+    receive_us: float = Field(default=120.0, ge=0)
+    submit_us: float = Field(default=235.0, ge=0)
+    other_us: float = Field(default=350.0, ge=0)
+    look_us: float = Field(default=115.0, ge=0)
+    look_ns: float = Field(default=1000.0, ge=0)
 
     @property
     def block_s(self) -> float:

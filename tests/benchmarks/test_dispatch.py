@@ -55,15 +55,19 @@ def test_costs_when_two_lengths_then_a_look_is_cut_into_itself_and_its_list():
     [
         ({}, [True, True]),
         ({"blocks_per_s": 302.0}, [False, True]),  # with its record less than 300
-        ({"mb_high": 0.06}, [True, False]),
-        ({"blocks": 5000, "mb_high": 0.06}, [True]),  # too short to tell
+        ({"mb_high": 0.12}, [True, False]),
+        ({"blocks": 5000, "mb_high": 0.12}, [True]),  # too short to tell
         ({"case": "held", "mb_high": 1.1}, [True, True]),
         ({"case": "held", "mb_high": 1.3}, [True, False]),  # with the plan more than 1.5
+        ({"pending": 32_000, "mb_high": 0.12}, [True]),  # calls that wait fill the memory
         ({"case": "real blocks"}, []),
     ],
 )
 def test_promises_when_a_limit_is_passed_then_missed(row, kept):
-    plain = {"case": "x", "blocks": 100_000, "blocks_per_s": 500.0, "plan_mb": 0.3, "mb_high": 0.02}
+    plain = {
+        "case": "x", "blocks": 100_000, "pending": 4, "blocks_per_s": 500.0, "plan_mb": 0.3,
+        "mb_high": 0.02,
+    }  # fmt: skip
     assert [promise.kept for promise in promises([{**plain, **row}], 0.0003)] == kept
 
 
