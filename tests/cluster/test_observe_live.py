@@ -1,6 +1,5 @@
 """Every expression of every dashboard and rule, by a real Prometheus that scrapes a real sweep."""
 
-import json
 import os
 import shutil
 import socket
@@ -21,7 +20,6 @@ from waiting import until
 from cluster import local
 from cluster.observe import rules, scraping
 from cluster.observe.panels import expressions
-from cluster.topology import Topology
 from pmx_ray.remote.meters import METERS
 from serve_apps.tokens import Scope
 
@@ -82,16 +80,16 @@ def test_dashboards_when_read_then_they_show_every_metric_of_a_sweep():
 class Watched:
     """A Prometheus that has seen a sweep and a service."""
 
-    url: str
+    client: httpx.Client
 
     def get(self, path, **query):
-        answer = httpx.get(f"{self.url}/api/v1/{path}", params=query, timeout=30.0)
+        answer = self.client.get(f"/api/v1/{path}", params=query)
         assert answer.status_code == 200, answer.text
         return answer.json()["data"]
 
     def ready(self):
         try:
-            return httpx.get(f"{self.url}/-/ready", timeout=5.0).status_code == 200
+            return self.client.get("/-/ready").status_code == 200
         except httpx.HTTPError:
             return False
 
@@ -139,24 +137,41 @@ def environment(home):
     }
 
 
-def pmx(home, environment, *words):
-    done = subprocess.run(
-        [PMX, *words], env=environment, cwd=home, capture_output=True, text=True, timeout=280,
-        check=False,
-    )  # fmt: skip
-    assert done.returncode in (0, 3), done.stdout + done.stderr
-    return done.stdout
+@pytest.fixture(scope="module")
+def pmx(home, environment):
+    """Return what starts `pmx`, and what waits for its end; whatever still runs is ended."""
+    started = []
+
+    def start(*words):
+        log = home / f"pmx-{len(started)}.log"
+        with log.open("wb") as out:
+            process = subprocess.Popen(
+                [PMX, *words], env=environment, cwd=home, stdout=out, stderr=out
+            )
+        started.append(process)
+
+        def ended():
+            code = process.wait(timeout=280)
+            assert code in (0, 3), log.read_text()  # 3: some cells failed
+
+        return ended
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()
 
 
 @pytest.fixture(scope="module")
-def cluster(home, environment):
-    """Return a cluster of one node."""
+def cluster(home, pmx):
+    """Return a cluster of one node, and a lake that holds blocks of its first sweep."""
     ports = dict(zip(("gcs", "dashboard", "client", "metrics"), free_ports(4), strict=True))
     values = {"name": "seen", "head": {"cpus": 2, "slots": 2, "memory_gib": 2}, "ports": ports}
     (home / "cluster.yaml").write_text(yaml.safe_dump(values))
-    Topology.model_validate(values)
+    before = pmx("sweep", "before.yaml", "--address", "in-process")
     try:
-        pmx(home, environment, "cluster", "up", "cluster.yaml")
+        pmx("cluster", "up", "cluster.yaml")()
+        before()
         yield local.running(home, "seen")
     finally:
         left = local.running(home, "seen")
@@ -179,14 +194,15 @@ def prometheus(folder, settings):
             stdout=log, stderr=log,
         )  # fmt: skip
     try:
-        yield Watched(f"http://127.0.0.1:{port}")
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30.0) as client:
+            yield Watched(client)
     finally:
         process.terminate()
         process.wait(timeout=30)
 
 
 @pytest.fixture(scope="module")
-def watched(home, environment, cluster, tmp_path_factory):
+def watched(pmx, cluster, tmp_path_factory):
     """Return a Prometheus that has seen a sweep with a poison block, and a service that answers."""
     if shutil.which("prometheus") is None:
         pytest.skip("no prometheus is installed (Debian: prometheus)")
@@ -201,24 +217,14 @@ def watched(home, environment, cluster, tmp_path_factory):
         )
         with prometheus(folder, settings) as watched:
             until(watched.ready, deadline_s=60.0)
-            pmx(home, environment, "run", plan(home, environment, "before"), "--address",
-                "in-process")  # fmt: skip
             until(lambda: "ray_node_cpu_utilization" in watched.names(), deadline_s=60.0)
             for _ in range(20):
                 made.ask("GET", f"/v1/signals/{GOOD}")
             made.change(time_series_pct=0)
             for _ in range(20):
                 made.ask("GET", f"/v1/signals/{GOOD}")
-            pmx(home, environment, "run", plan(home, environment, "after"), "--address",
-                cluster.address)  # fmt: skip
+            pmx("sweep", "after.yaml", "--address", cluster.address)()
             yield watched
-
-
-def plan(home, environment, name):
-    """Plan a sweep and return its folder."""
-    said = pmx(home, environment, "plan", f"{name}.yaml", "--json")
-    (sweep_id,) = {json.loads(line).get("sweep_id") for line in said.splitlines()} - {None}
-    return str(home / f"seen-{sweep_id[:12]}")
 
 
 @pytest.mark.drill
@@ -227,6 +233,13 @@ def test_metrics_when_a_sweep_ran_then_every_one_of_ours_was_scraped(watched):
     for meter in METERS.values():
         ending = "_count" if meter.kind == "histogram" else ""
         assert f"{meter.shown}{ending}" in names, meter.name
+
+
+@pytest.mark.drill
+def test_expression_when_a_metric_is_misspelt_then_it_is_missed(watched):
+    expr = "sum(rate(ray_pmx_cell_total[1m]))"
+    assert names_in(expr) - watched.names() == {"ray_pmx_cell_total"}
+    assert not watched.course(expr)
 
 
 @pytest.mark.drill
