@@ -1,5 +1,6 @@
 """`pmx cluster observe`: what Prometheus and Grafana are started with, as a folder of files."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -31,8 +32,10 @@ def observe(
     try:
         from cluster.observe import dashboards  # noqa: PLC0415
     except ModuleNotFoundError as error:
+        if not str(error.name).startswith("grafana_foundation_sdk"):
+            raise
         raise SettingsError(
-            f"dashboards need {error.name}; install it: pip install 'pmx-ray[observe]'"
+            "dashboards need grafana-foundation-sdk; install it: pip install 'pmx-ray[observe]'"
         ) from None
     if (service is None) is not (token_file is None):
         raise SettingsError("--service and --token-file are given together, or neither of them")
@@ -51,7 +54,7 @@ def observe(
         path = out / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-    say = options.console().print
+    say = partial(options.console().print, soft_wrap=True)
     say(f"observe: {len(files)} files in {out}")
     say("Use them with:")
     say(f"  prometheus --config.file={out}/prometheus.yml --web.listen-address=127.0.0.1:9090")

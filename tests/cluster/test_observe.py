@@ -3,13 +3,14 @@
 import json
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 from typer.testing import CliRunner
 
-from cluster import local
+from cluster import local, observe
 from cluster.observe.dashboards import as_json
 from cluster.observe.panels import DASHBOARDS, expressions
 from cluster.observe.rules import RULES
@@ -40,6 +41,13 @@ def refusal(home, *words):
     done = CliRunner().invoke(app, ["cluster", "observe", str(home / "out"), *words])
     assert isinstance(done.exception, SettingsError), done.output
     return str(done.exception)
+
+
+def test_observe_when_grafanas_package_is_missing_then_what_to_install(home, monkeypatch):
+    monkeypatch.delitem(sys.modules, "cluster.observe.dashboards")
+    monkeypatch.delattr(observe, "dashboards")
+    monkeypatch.setitem(sys.modules, "grafana_foundation_sdk.builders", None)
+    assert "pip install 'pmx-ray[observe]'" in refusal(home)
 
 
 def job(settings, name):

@@ -260,5 +260,6 @@ def test_rules_when_prometheus_evaluates_them_then_none_has_an_error(watched):
 
 @pytest.mark.drill
 def test_alerts_when_cells_were_quarantined_then_prometheus_said_so(watched):
-    fired = watched.course('ALERTS{alertstate="firing"}')
-    assert "CellsQuarantined" in {series["metric"]["alertname"] for series in fired}
+    (alert,) = watched.course('ALERTS{alertname="CellsQuarantined",alertstate="firing"}')
+    assert alert["metric"]["forecaster"] == "deadly"
+    assert alert["metric"]["severity"] == "warning"
