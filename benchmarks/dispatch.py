@@ -79,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     found = costs(readings)
     sets = " ".join(f"--set driver.{name}={value:.4g}" for name, value in found.items())
     print(f"a driver's costs, for: python -m cluster.simulation {sets}")
-    figures = {"load": load, "cases": rows, "machine": machine, "records": asdict(kept),
+    figures = {"load": load, "cases": rows, "state_machine": machine, "records": asdict(kept),
                "panel": asdict(shelf), "costs": found}  # fmt: skip
     return conclude(asked, figures, promises(rows, (kept.write_s + kept.read_s) / kept.n_blocks))
 
