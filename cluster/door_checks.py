@@ -4,7 +4,7 @@ import ipaddress
 from collections.abc import Iterator
 
 from cluster.check import Check, judged
-from cluster.found import ClusterFacts, Listening
+from cluster.found import ClusterFacts, JobsApi, Listening
 from cluster.topology import Topology
 
 UNAUTHORIZED = 401
@@ -19,20 +19,7 @@ SET_MODE = (
 
 def door_checks(cluster: ClusterFacts, topology: Topology | None) -> Iterator[Check]:
     """Yield the checks of tokens and ports; those that the head must answer only if joined."""
-    yield _status(
-        "api_without_token", "without a token", cluster.status_without_token, UNAUTHORIZED, SET_MODE
-    )
-    yield _status(
-        "api_wrong_token", "with a wrong token", cluster.status_wrong_token, FORBIDDEN, SET_MODE
-    )
-    yield _status(
-        "api_own_token",
-        "with the token of this machine",
-        cluster.status_right_token,
-        WELCOME,
-        f"bring the head's token here: ray get-auth-token on the head; or see that "
-        f"{cluster.dashboard_url} is the dashboard of {cluster.address}",
-    )
+    yield from api_checks(cluster.api)
     yield judged(
         "joined",
         not cluster.refusal,
@@ -47,6 +34,20 @@ def door_checks(cluster: ClusterFacts, topology: Topology | None) -> Iterator[Ch
     yield _dashboard(cluster.dashboard, topology)
     yield _serve(cluster.serve)
     yield _gcs(cluster.gcs, topology)
+
+
+def api_checks(api: JobsApi) -> Iterator[Check]:
+    """Yield the checks of who gets in at the Jobs API."""
+    yield _status("api_without_token", "without a token", api.without_token, UNAUTHORIZED, SET_MODE)
+    yield _status("api_wrong_token", "with a wrong token", api.wrong_token, FORBIDDEN, SET_MODE)
+    yield _status(
+        "api_own_token",
+        "with the token of this machine",
+        api.own_token,
+        WELCOME,
+        "bring the head's token here: ray get-auth-token on the head; or see that "
+        f"{api.url} is the dashboard of the cluster",
+    )
 
 
 def _status(name: str, how: str, status: int | None, wanted: int, remedy: str) -> Check:

@@ -18,6 +18,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from cluster.found import (
     ClusterFacts,
     Disk,
+    JobsApi,
     Listening,
     MachineFacts,
     NodeFacts,
@@ -166,10 +167,7 @@ def cluster_facts(
              for port in (dashboard_port, gcs_port, serve_port)}  # fmt: skip
     return ClusterFacts(
         address=address,
-        dashboard_url=dashboard_url,
-        status_without_token=_status(dashboard_url, None),
-        status_wrong_token=_status(dashboard_url, secrets.token_hex(32)),
-        status_right_token=_status(dashboard_url, token) if token else None,
+        api=jobs_api(dashboard_url, token=token),
         refusal=refusal,
         dashboard=where[dashboard_port],
         gcs=where[gcs_port],
@@ -187,6 +185,16 @@ def _port(shown: str, url: str) -> int:
     if port is None or not parts.hostname:
         raise SettingsError(f"address '{shown}' has no host and port; write it as 127.0.0.1:6379")
     return port
+
+
+def jobs_api(dashboard_url: str, *, token: str | None) -> JobsApi:
+    """Return how a Jobs API treats callers without a token, with a wrong one and with ``token``."""
+    return JobsApi(
+        url=dashboard_url,
+        without_token=_status(dashboard_url, None),
+        wrong_token=_status(dashboard_url, secrets.token_hex(32)),
+        own_token=_status(dashboard_url, token) if token else None,
+    )
 
 
 def _status(dashboard_url: str, token: str | None) -> int | None:

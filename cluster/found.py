@@ -172,6 +172,24 @@ class Listening:
 
 
 @dataclass(frozen=True, slots=True)
+class JobsApi:
+    """Who gets in at a Jobs API.
+
+    Attributes
+    ----------
+    url : str
+        Of the dashboard.
+    without_token, wrong_token, own_token : int, optional
+        HTTP status; None where it did not answer or was not asked.
+    """
+
+    url: str
+    without_token: int | None
+    wrong_token: int | None
+    own_token: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class ClusterFacts:
     """A cluster as seen from this machine.
 
@@ -179,10 +197,8 @@ class ClusterFacts:
     ----------
     address : str
         Where it was joined, ``host:port``.
-    dashboard_url : str
-        Of the Jobs API.
-    status_without_token, status_wrong_token, status_right_token : int, optional
-        HTTP status of the Jobs API; None where it did not answer or was not asked.
+    api : JobsApi
+        Of its dashboard.
     refusal : str
         Why it could not be joined; empty where it could.
     dashboard, gcs, serve : Listening
@@ -192,10 +208,7 @@ class ClusterFacts:
     """
 
     address: str
-    dashboard_url: str
-    status_without_token: int | None
-    status_wrong_token: int | None
-    status_right_token: int | None
+    api: JobsApi
     refusal: str
     dashboard: Listening
     gcs: Listening

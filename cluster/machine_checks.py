@@ -34,10 +34,7 @@ GIB = 2**30
 
 def machine_checks(machine: MachineFacts) -> Iterator[Check]:
     """Yield every check of this machine, in the order in which to mend them."""
-    yield _token_exists(machine)
-    yield _token_private(machine)
-    yield _token_folder(machine)
-    yield _token_long(machine)
+    yield from token_checks(machine)
     yield judged(
         "auth_mode",
         machine.auth_mode == "token",
@@ -62,6 +59,14 @@ def machine_checks(machine: MachineFacts) -> Iterator[Check]:
         remedy="python -m compileall -q \"$(python -c 'import sysconfig; "
         'print(sysconfig.get_path("purelib"))\')"',
     )
+
+
+def token_checks(machine: MachineFacts) -> Iterator[Check]:
+    """Yield the checks of the token: there, nobody else's, not to be guessed."""
+    yield _token_exists(machine)
+    yield _token_private(machine)
+    yield _token_folder(machine)
+    yield _token_long(machine)
 
 
 def _token_exists(machine: MachineFacts) -> Check:

@@ -16,9 +16,24 @@ SETTINGS = "sweep.yaml"
 """The settings' name in a parcel."""
 
 
-def job_name(settings: SweepSettings) -> str:
-    """Return the name of a sweep's job: the same for the same sweep, however it is executed."""
-    written = settings.model_dump(mode="json", exclude={"execution"})
+def job_name(settings: SweepSettings, folder: Path) -> str:
+    """Return the name of a sweep's job: the same for the same sweep, however it is executed.
+
+    Parameters
+    ----------
+    settings : SweepSettings
+        Of the sweep.
+    folder : Path
+        Its parcel; what is in a price file or a plugin makes another sweep.
+    """
+    written = {
+        "settings": settings.model_dump(mode="json", exclude={"execution"}),
+        "files": {
+            path.name: sha256_hex(path.read_bytes())
+            for path in folder.iterdir()
+            if path.name != SETTINGS
+        },
+    }
     return f"pmx-{settings.name}-{sha256_hex(canonical_json(written))[:12]}"
 
 

@@ -1,6 +1,5 @@
 """`pmx cluster doctor`: is a cluster fit to be used, and what mends it."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +12,7 @@ from pmx_ray.cli import options
 from pmx_ray.cli.options import EXIT_OTHER, Assignments, Json
 from pmx_ray.cli.topologies import topology_of
 from pmx_ray.place import default_root
-from pmx_ray.remote.token import token_path
+from pmx_ray.remote.token import own_token
 
 if TYPE_CHECKING:
     from cluster.check import Check
@@ -68,17 +67,7 @@ def _cluster(address: str | None, dashboard: str, *, serve_port: int) -> "Cluste
         if here is None:
             return None
         address, dashboard = here.address, here.dashboard
-    return cluster_facts(address, dashboard_url=dashboard, token=_token(), serve_port=serve_port)
-
-
-def _token() -> str | None:
-    named = os.environ.get("RAY_AUTH_TOKEN")
-    if named:
-        return named
-    try:
-        return token_path().read_text(encoding="ascii").strip() or None
-    except (OSError, UnicodeDecodeError):
-        return None
+    return cluster_facts(address, dashboard_url=dashboard, token=own_token(), serve_port=serve_port)
 
 
 def _print(checks: Sequence["Check"]) -> None:

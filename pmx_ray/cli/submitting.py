@@ -12,9 +12,10 @@ from rich.table import Table
 
 from pmx_ray.cli import options
 from pmx_ray.cli.options import EXIT_OTHER, Assignments, Json, SettingsPath
-from pmx_ray.remote.token import use_token
+from pmx_ray.remote.token import own_token, use_token
 
 if TYPE_CHECKING:
+    from pmx_ray.backtest.settings import ExecutionSettings
     from pmx_ray.remote.jobs import Job
 
 Dashboard = Annotated[
@@ -43,6 +44,13 @@ def submit(
         typer.Option(help="Folder of the sweep folders on the cluster. [default: ~/pmx-runs]"),
     ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Do not wait for its end.")] = False,
+    priority: Annotated[
+        int | None,
+        typer.Option(min=1, max=9, help="1 goes before 2 where sweeps share a cluster."),
+    ] = None,
+    looked_at: Annotated[
+        bool, typer.Option("--preflight/--no-preflight", help="Look at the cluster first.")
+    ] = True,
 ) -> None:
     """Run a sweep as a job of a cluster, or follow it where it runs already.
 
@@ -53,14 +61,18 @@ def submit(
 
     base_dir = settings.resolve().parent
     options.see_plugins(base_dir)
-    loaded = load_settings(settings, assignments or ())
-    name, where = job_name(loaded), _dashboard(dashboard)
+    asked = [] if priority is None else [f"execution.priority={priority}"]
+    loaded = load_settings(settings, [*(assignments or ()), *asked])
+    where = _dashboard(dashboard)
     use_token(where)
+    if looked_at:
+        _look(where, loaded.execution)
     from pmx_ray.remote.jobs import Jobs  # noqa: PLC0415 - imports Ray
 
     cluster = Jobs(where)
     with tempfile.TemporaryDirectory() as folder:
         pack(loaded, Path(folder), base_dir=base_dir)
+        name = job_name(loaded, Path(folder))
         words = ["pmx", "sweep", SETTINGS, *(["--out", out] if out else [])]
         new = cluster.submit(name, shlex.join(words), folder=Path(folder))
     say = options.console().print
@@ -97,6 +109,16 @@ def jobs(*, dashboard: Dashboard = None, as_json: Json = False) -> None:
         started = "" if job.started is None else f"{job.started:%Y-%m-%d %H:%M:%S}"
         table.add_row(job.name, job.status.lower(), started, _took(job).strip(" after"))
     options.console().print(table)
+
+
+def _look(dashboard: str, execution: "ExecutionSettings") -> None:
+    """Refuse a cluster that is open to strangers, or in no state for a sweep."""
+    from cluster.facts import machine_facts  # noqa: PLC0415
+    from cluster.outside import outside_facts  # noqa: PLC0415
+    from cluster.preflight import preflight, refuse  # noqa: PLC0415
+
+    labels = [execution.labels, *([execution.gpu_labels] if execution.gpu_workers else [])]
+    refuse(preflight(machine_facts(), outside_facts(dashboard, token=own_token()), labels=labels))
 
 
 def _took(job: "Job") -> str:

@@ -20,6 +20,9 @@ Say: TypeAlias = Callable[[str], object]
 OURS = {"pmx": "sweep"}
 """Metadata of every job of ours."""
 
+TRIES = 3
+"""Of a submission: one that is refused may have been overtaken by another of the same name."""
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -95,27 +98,25 @@ class Jobs:
         ClusterError
             If it is not taken.
         """
-        before = self.find(name)
-        if before is not None:
-            if not before.ends:
-                return False
-            with suppress(RuntimeError):  # another did, or submitted it again meanwhile
-                self._client.delete_job(name)
-        try:
-            self._client.submit_job(
-                entrypoint=entrypoint,
-                submission_id=name,
-                runtime_env={"working_dir": str(folder)},
-                metadata=OURS,
-            )
-        except (RuntimeError, ConnectionError, ValueError) as error:
+        for _ in range(TRIES):
             found = self.find(name)
-            if found is not None and not found.ends:
-                return False
-            raise ClusterError(
-                f"job {name} was not taken by {self._where}: {_said(error)}"
-            ) from None
-        return True
+            if found is not None:
+                if not found.ends:
+                    return False
+                with suppress(RuntimeError):  # another did, or submitted it again meanwhile
+                    self._client.delete_job(name)
+            try:
+                self._client.submit_job(
+                    entrypoint=entrypoint,
+                    submission_id=name,
+                    runtime_env={"working_dir": str(folder)},
+                    metadata=OURS,
+                )
+            except (RuntimeError, ConnectionError, ValueError) as error:
+                refusal = _said(error)  # perhaps as another was quicker
+            else:
+                return True
+        raise ClusterError(f"job {name} was not taken by {self._where}: {refusal}")
 
     def find(self, name: str) -> Job | None:
         """Return a job by name, or None where there is none."""

@@ -35,6 +35,17 @@ def token_path() -> Path:
     return Path(named) if named else Path.home() / ".ray" / "auth_token"
 
 
+def own_token() -> str | None:
+    """Return this account's token, or None where there is none that can be read."""
+    named = os.environ.get("RAY_AUTH_TOKEN")
+    if named:
+        return named
+    try:
+        return token_path().read_text(encoding="ascii").strip() or None
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
 def keep_token() -> Path:
     """Return the file of this account's token, made first where there is none: mode 0600.
 

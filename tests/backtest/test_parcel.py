@@ -1,5 +1,6 @@
 """What a sweep takes along to another machine."""
 
+import shutil
 import sys
 
 import pytest
@@ -58,12 +59,30 @@ def test_parcel_when_the_price_file_is_missing_then_refused_and_nothing_is_writt
     assert not list((here / "out").iterdir())
 
 
+def name(folder, settings):
+    (folder / "empty").mkdir(exist_ok=True)
+    return job_name(settings, folder / "empty")
+
+
 def test_name_when_only_the_execution_differs_then_the_same_job(here):
-    plain, wide = loaded(here), loaded(here, execution={"workers": 7})
-    assert job_name(plain) == job_name(wide)
-    assert job_name(plain).startswith("pmx-mine-")
+    plain, wide = loaded(here), loaded(here, execution={"workers": 7, "priority": 1})
+    assert name(here, plain) == name(here, wide)
+    assert name(here, plain).startswith("pmx-mine-")
 
 
 @pytest.mark.parametrize("changed", [{"seed": 1}, {"folds": {"input_size": 91}}, {"name": "other"}])
 def test_name_when_the_sweep_differs_then_another_job(here, changed):
-    assert job_name(loaded(here, **changed)) != job_name(loaded(here))
+    assert name(here, loaded(here, **changed)) != name(here, loaded(here))
+
+
+def test_name_when_the_prices_differ_then_another_job(here):
+    def packed():
+        shutil.rmtree(here / "out")
+        (here / "out").mkdir()
+        pack(loaded(here), here / "out", base_dir=here)
+        return job_name(loaded(here), here / "out")
+
+    before = packed()
+    assert packed() == before
+    (here / "in" / "prices.csv").write_text("date,ticker,close\n2020-01-02,A,2\n")
+    assert packed() != before

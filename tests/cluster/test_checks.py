@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from cluster_cases import GIB, MACHINE, ROOMY, TOKEN_FILE
 
 from cluster.check import Check
 from cluster.checks import examine
@@ -12,17 +13,15 @@ from cluster.door_checks import is_loopback
 from cluster.found import (
     ClusterFacts,
     Disk,
+    JobsApi,
     Listening,
     MachineFacts,
     NodeAnswer,
     NodeFacts,
-    TokenFile,
 )
 from cluster.machine_checks import ray_is_safe
 from cluster.topology import Topology
 
-GIB = 2**30
-ROOMY = Disk("/tmp/ray", 60 * GIB, 200 * GIB)
 TOPOLOGY = Topology.model_validate(
     {
         "name": "small",
@@ -32,23 +31,6 @@ TOPOLOGY = Topology.model_validate(
             {"name": "spot", "nodes": 0, "max_nodes": 9, "cpus": 4, "memory_gib": 8, "spot": True},
         ],
     }
-)
-TOKEN_FILE = TokenFile("/home/quant/.ray/auth_token", 0o600, 1000, 0o700, 1000)
-MACHINE = MachineFacts(
-    user=1000,
-    token_place=TOKEN_FILE.path,
-    token_length=64,
-    token_file=TOKEN_FILE,
-    auth_mode="token",
-    temp=ROOMY,
-    runs=replace(ROOMY, folder="/srv/runs"),
-    shm_free_bytes=8 * GIB,
-    memory_bytes=16 * GIB,
-    open_files=1_048_576,
-    ray_version="2.60.0",
-    python_version="3.11.9",
-    pmx_version="0.1.0",
-    bytecode_frac=1.0,
 )
 ANSWER = NodeAnswer("2.60.0", "3.11.9", "0.1.0", 0.0, ROOMY)
 LABELS = {"pmx-group": "workers", "ray.io/market-type": "on-demand", "rack": "a"}
@@ -61,10 +43,7 @@ def node(name: str, labels: Mapping[str, str], *, is_head: bool = False) -> Node
 HEAD, ONE, TWO = node("1", {}, is_head=True), node("2", LABELS), node("3", LABELS)
 CLUSTER = ClusterFacts(
     address="10.0.0.1:6379",
-    dashboard_url="http://127.0.0.1:8265",
-    status_without_token=401,
-    status_wrong_token=403,
-    status_right_token=200,
+    api=JobsApi("http://127.0.0.1:8265", 401, 403, 200),
     refusal="",
     dashboard=Listening(8265, ("127.0.0.1", "::1")),
     gcs=Listening(6379, ("::",)),
@@ -83,6 +62,10 @@ def token_file(**changes: Any) -> MachineFacts:
 
 def cluster(**changes: Any) -> ClusterFacts:
     return replace(CLUSTER, **changes)
+
+
+def api(**changes: Any) -> JobsApi:
+    return replace(CLUSTER.api, **changes)
 
 
 def nodes(*, head: NodeFacts = HEAD, one: NodeFacts = ONE, two: NodeFacts = TWO) -> ClusterFacts:
@@ -131,12 +114,12 @@ FAULTS: list[Fault] = [
     ("few files", machine(open_files=1024), {"open_files"}, "ulimit -n 65536"),
     ("no bytecode", machine(bytecode_frac=0.3), {"bytecode"}, "python -m compileall"),
     ("old Ray here", machine(ray_version="2.55.9"), {"ray_floor", "ray_same"}, "pip install 'ray"),
-    ("API open", cluster(status_without_token=200), {"api_without_token"}, "RAY_AUTH_MODE=token"),
-    ("any token", cluster(status_wrong_token=200), {"api_wrong_token"}, "RAY_AUTH_MODE=token"),
-    ("other token", cluster(status_right_token=403), {"api_own_token"}, "get-auth-token"),
+    ("API open", cluster(api=api(without_token=200)), {"api_without_token"}, "RAY_AUTH_MODE=token"),
+    ("any token", cluster(api=api(wrong_token=200)), {"api_wrong_token"}, "RAY_AUTH_MODE=token"),
+    ("other token", cluster(api=api(own_token=403)), {"api_own_token"}, "get-auth-token"),
     (
         "no dashboard",
-        cluster(status_without_token=None, status_wrong_token=None, status_right_token=None),
+        cluster(api=api(without_token=None, wrong_token=None, own_token=None)),
         {"api_without_token", "api_wrong_token", "api_own_token"},
         "--include-dashboard",
     ),

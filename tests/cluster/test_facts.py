@@ -167,7 +167,7 @@ def test_cluster_when_nobody_listens_then_facts_say_so() -> None:
         f"127.0.0.1:{port}", dashboard_url=f"http://127.0.0.1:{port}", token=TOKEN
     )
     assert facts.refusal.startswith("nobody listens there")
-    assert facts.status_without_token is facts.status_right_token is None
+    assert facts.api.without_token is facts.api.own_token is None
     assert facts.nodes == ()
     assert {"joined", "api_without_token", "api_own_token"} <= failed(machine_facts(), facts)
 
@@ -235,8 +235,8 @@ def test_cluster_when_real_then_its_doors_and_nodes_are_in_order(
     address, url = head
     facts = cluster_facts(address, dashboard_url=url, token=TOKEN, serve_port=free_port())
     assert facts.refusal == ""
-    assert (facts.status_without_token, facts.status_wrong_token) == (401, 403)
-    assert facts.status_right_token == 200
+    assert (facts.api.without_token, facts.api.wrong_token) == (401, 403)
+    assert facts.api.own_token == 200
     assert facts.dashboard.addresses == ("127.0.0.1",)
     assert facts.gcs.addresses  # it is open somewhere
     assert facts.serve.addresses == ()
@@ -297,7 +297,7 @@ def test_cluster_when_our_token_is_wrong_then_not_joined_and_it_says_so(
     address, url = head
     wrong = "8d" * 32
     facts = cluster_facts(address, dashboard_url=url, token=wrong)
-    assert facts.status_right_token == 403
+    assert facts.api.own_token == 403
     assert facts.refusal
     assert wrong not in facts.refusal
     assert {"joined", "api_own_token"} <= failed(machine_facts(), facts)
@@ -326,4 +326,4 @@ def test_cluster_when_another_program_listens_then_given_up_in_time(
         place = f"127.0.0.1:{server.getsockname()[1]}"
         facts = cluster_facts(place, dashboard_url=f"http://{place}", token=TOKEN, wait_s=0.0)
     assert facts.refusal == "no answer within 2 s"
-    assert facts.status_without_token is None
+    assert facts.api.without_token is None
