@@ -157,8 +157,8 @@ CASES = [
         'pmx_flags_version{replica="a"}': "4x40", 'pmx_flags_version{replica="b"}': "3x40",
     }),
     Case("FlagsDiffer", 1, step="15s", id="a scrape reaches one of them", series={
-        'pmx_flags_version{replica="a"}': " ".join(["4", "_"] * 21),
-        'pmx_flags_version{replica="b"}': " ".join(["_", "3"] * 21),
+        'pmx_flags_version{replica="a"}': " ".join(["4", "stale"] * 21),
+        'pmx_flags_version{replica="b"}': " ".join(["stale", "3"] * 21),
     }),
     Case("FlagsDiffer", 0, step="15s", id="one after the other", at="9m", series={
         'pmx_flags_version{replica="a"}': "3x28 4x20",
