@@ -11,6 +11,7 @@ Wall times need idle cores; the driver's processor time a block needs them less.
 """
 
 import logging
+import math
 import os
 import sys
 from collections.abc import Sequence
@@ -57,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         readings.append((case, alone(case)))
         print(f"{case.name}: {readings[-1][1].blocks_per_s:.0f} blocks/s", flush=True)
     rows = [
-        {"case": case.name, "blocks": case.n_blocks, "pending": case.pending, **asdict(reading)}
+        {"case": case.name, "blocks": case.n_blocks, "pending": case.pending, **known(reading)}
         for case, reading in readings
     ]
     speed = ("blocks_per_s", "driver_us", "main_us", "receive_us", "submit_us", "look_us")
@@ -82,6 +83,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     figures = {"load": load, "cases": rows, "state_machine": machine, "records": asdict(kept),
                "panel": asdict(shelf), "costs": found}  # fmt: skip
     return conclude(asked, figures, promises(rows, (kept.write_s + kept.read_s) / kept.n_blocks))
+
+
+def known(reading: Reading) -> dict[str, float | None]:
+    """Return a reading's figures, None for what it could not tell."""
+    return {name: None if math.isnan(x) else x for name, x in asdict(reading).items()}
 
 
 def costs(readings: Sequence[tuple[Case, Reading]]) -> dict[str, float]:

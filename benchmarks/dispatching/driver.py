@@ -95,7 +95,8 @@ class Reading:
     plan_mb : float
         Private memory of the plan for 1,000 blocks.
     mb, mb_low, mb_high : float
-        Growth of private memory for 1,000 blocks as they settle, with its 95 % interval.
+        Growth of private memory for 1,000 blocks as they settle, with its 95 % interval; NaN
+        where the run is too short.
     private_mb : float
         Private memory in the end.
     """
