@@ -141,6 +141,7 @@ class Ground:
             "PATH": f"{Path(sys.executable).parent}:{kept.get('PATH', '')}",
             "PMX_HOME": str(self.home),
             "RAY_TMPDIR": str(self.home),
+            "RAY_prestart_worker_first_driver": "0",  # workers have an environment of their own
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN_PATH": str(token),
             journal.FOLDER: str(self.journal),

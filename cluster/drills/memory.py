@@ -1,5 +1,6 @@
 """Drills on blocks that cannot be computed, and on memory that is not there."""
 
+import re
 import subprocess
 import sys
 import time
@@ -24,6 +25,11 @@ EXIT_FAILED_CELLS = 3
 
 MARGIN = 2 * 2**30
 """Bytes above what the machine uses now, at which Ray ends the process that takes them."""
+
+KILLED = re.compile(r"OOM kill reason: .*\nSelected to kill: (.*)")
+"""What a raylet logs when it ends processes for want of memory; the processes follow."""
+
+PID = re.compile(r"\bpid=(\d+)")
 
 STORE_GIB = 0.3
 """Memory of each node in the spill drill; 0.3 of it are the object store, 97 MB."""
@@ -111,8 +117,9 @@ def _harmed(
             took_s = time.monotonic() - started
             found, notes = outcome_of(driver), ground.notes()
             yield _harmed_run(
-                kind, name, expected, found, notes=notes, seed=seed, run=run, took_s=took_s
-            )
+                kind, name, expected, found, notes=notes, seed=seed, run=run, took_s=took_s,
+                ended_for_memory=killed_for_memory(ground.home),
+            )  # fmt: skip
 
 
 def _harmed_run(
@@ -125,6 +132,7 @@ def _harmed_run(
     seed: int,
     run: int,
     took_s: float,
+    ended_for_memory: set[int],
 ) -> Found:
     doomed = victims(expected, f"drill_{kind}")
     said = list(differences(expected, found, may_be_given_up=[block.id for block in doomed]))
@@ -136,8 +144,11 @@ def _harmed_run(
     if kind == "poison" and innocent:
         said.append(f"{innocent} fits of other tickers were begun again")
     reasons = [block.reason or "" for block in found.quarantined]
-    if kind == "hungry" and not all("memory" in reason.lower() for reason in reasons):
-        said.append(f"a reason does not speak of memory: {'; '.join(reasons)}")
+    proof = f"{len(ends)} processes are gone, {len(found.quarantined)} blocks given up"
+    if kind == "hungry":
+        proof += f"; Ray ended {len(ended_for_memory)} processes for want of memory"
+        if ends - ended_for_memory:
+            said.append(f"processes {sorted(ends - ended_for_memory)} were not ended for memory")
     return Found(
         drill=name,
         seed=seed,
@@ -146,7 +157,7 @@ def _harmed_run(
             Break(
                 name,
                 f"{len(doomed)} blocks of {VICTIM}",
-                f"{len(ends)} processes are gone, {len(found.quarantined)} blocks given up",
+                proof,
             ),
         ),
         n_blocks=len(found.blocks),
@@ -157,6 +168,22 @@ def _harmed_run(
         faults=tuple(said),
         notes=tuple(reasons),
     )
+
+
+def killed_for_memory(home: Path) -> set[int]:
+    """Return the processes that the raylets under a folder ended for want of memory, by their logs.
+
+    Parameters
+    ----------
+    home : Path
+        Folder in which Ray keeps its own.
+    """
+    found: set[int] = set()
+    for log in home.glob("ray/session_2*/logs/raylet*.out"):
+        text = log.read_text(encoding="utf-8", errors="replace")
+        for chosen in KILLED.findall(text):
+            found |= {int(pid) for pid in PID.findall(chosen)}
+    return found
 
 
 def victims(expected: Outcome, forecaster: str) -> tuple[Block, ...]:

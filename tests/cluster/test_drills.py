@@ -11,8 +11,10 @@ from typer.testing import CliRunner
 
 from cluster.drills import journal
 from cluster.drills.catalogue import DRILLS, drill
+from cluster.drills.clock import steps_seen
 from cluster.drills.journal import Note
 from cluster.drills.kills import excess
+from cluster.drills.memory import killed_for_memory
 from cluster.drills.outcome import Block, Outcome, differences
 from cluster.drills.result import Break, Found, document_of, recoveries, summary_of, table_of
 from cluster.drills.stores import wanting
@@ -232,6 +234,29 @@ def test_drill_when_there_is_none_of_the_name_then_the_nearest_is_named():
         drill("actor")
 
 
+def test_steps_when_the_time_of_day_jumps_then_seen_and_a_slow_fit_is_none():
+    walls = [100.0, 101.0, 86_502.0, 86_509.0, -86_290.0]
+    notes = [
+        Note("end", 1, at, wall, "A") for at, wall in zip((0, 1, 2, 9, 10), walls, strict=True)
+    ]
+    assert steps_seen(notes, least_s=60.0) == [86_400.0, -172_800.0]
+
+
 def test_command_when_asked_for_the_list_then_every_drill_is_in_it():
     said = CliRunner().invoke(app, ["drill", "list"]).output
     assert all(f" {name} " in said for name in DRILLS)
+
+
+RAYLET = """[2026-01-02 03:04:05,6 I 7 7] (raylet) node_manager.cc:1: Killing 1 worker(s)
+OOM kill reason: Memory usage 6146732032B exceeded threshold of 6144717824B (24.3% of 2B limit)
+Selected to kill: (Actor(5b): task name=BlockWorker, pid=7786, used=1)
+[2026-01-02 03:04:06,6 I 7 7] (raylet) worker_pool.cc:1: Killing worker pid=99 for another reason
+"""
+
+
+def test_processes_ended_for_memory_when_a_raylet_logged_them_then_those_alone(tmp_path: Path):
+    logs = tmp_path / "ray" / "session_2026" / "logs"
+    logs.mkdir(parents=True)
+    (logs / "raylet.out").write_text(RAYLET)
+    assert killed_for_memory(tmp_path) == {7786}
+    assert killed_for_memory(tmp_path / "other") == set()
