@@ -247,11 +247,13 @@ def _worker(ground: Ground, driver: Driver, pick: float) -> tuple[int, str]:
 
 
 def _node(ground: Ground, pick: float) -> str:
-    """Return a node that lives and is not the head."""
-    nodes = sorted(set(local.living(ground.cluster).values()) - {"head"})
+    """Return a node that lives and is not the head, one with a fit under way if there is one."""
+    nodes = set(local.living(ground.cluster).values()) - {"head"}
     if not nodes:
         raise ClusterError("no node but the head lives; a run may kill as many as there are")
-    return picked(nodes, pick)
+    workers, busy = _workers(ground), journal.busy(ground.notes())
+    at_work = {workers[pid] for pid in busy & workers.keys()} & nodes
+    return picked(list(at_work or nodes), pick)
 
 
 def _break(ground: Ground, hit: Hit, notes: Sequence[journal.Note]) -> Break:
