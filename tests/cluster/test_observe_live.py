@@ -23,6 +23,8 @@ from cluster.observe.panels import expressions
 from pmx_ray.remote.meters import METERS
 from serve_apps.tokens import Scope
 
+pytestmark = pytest.mark.timeout(600)  # of which a busy machine takes most to start a cluster
+
 PMX = Path(sys.executable).with_name("pmx")
 TESTS = Path(__file__).parents[1]
 
@@ -151,7 +153,7 @@ def pmx(home, environment):
         started.append(process)
 
         def ended():
-            code = process.wait(timeout=280)
+            code = process.wait(timeout=400)
             assert code in (0, 3), log.read_text()  # 3: some cells failed
 
         return ended
