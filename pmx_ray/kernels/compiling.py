@@ -3,6 +3,8 @@
 import gc
 import hashlib
 import os
+import shutil
+import tempfile
 import time
 from collections.abc import Callable
 from functools import cache
@@ -28,8 +30,9 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
     """Return ``function`` compiled by numba on its first call, and from then on from the cache.
 
     Division by zero gives inf, as in NumPy. The cache is a folder a version of the kernels, in
-    ``NUMBA_CACHE_DIR`` or the user's cache folder; processes share it. Where no folder can be
-    written, every process compiles for itself.
+    ``NUMBA_CACHE_DIR`` or the user's cache folder; processes share it. It starts as a copy of what
+    ``PMX_KERNELS`` holds of the version, if anything. Where no folder can be written, every process
+    compiles for itself.
     """
     return _compiled(function, OF_LOOPS)
 
@@ -123,10 +126,29 @@ def _folder() -> Path | None:
     base = Path(root) if root else _user_cache() / "pmx-ray"
     folder = base / f"kernels-{digest[:16]}"
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        base.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _bring(folder)
+        folder.mkdir(mode=0o700, exist_ok=True)
     except OSError:
         return None
     return folder if os.access(folder, os.W_OK) else None
+
+
+def _bring(folder: Path) -> None:
+    """Copy what was compiled beforehand from these sources, as an image holds it, if anything was.
+
+    numba takes a cache only where it may write, and an image is read-only.
+    """
+    made = os.environ.get("PMX_KERNELS")
+    if not made or folder.exists() or not (Path(made) / folder.name).is_dir():
+        return
+    part = Path(tempfile.mkdtemp(prefix=".kernels-", dir=folder.parent))
+    shutil.copytree(Path(made) / folder.name, part, dirs_exist_ok=True)
+    try:
+        part.chmod(0o700)
+        part.rename(folder)
+    except OSError:  # another process was quicker
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def _user_cache() -> Path:

@@ -12,6 +12,9 @@ from numba.core import event
 from pmx_ray.kernels import compiling
 from pmx_ray.kernels.compiling import OF_LANES, OF_LOOPS, compiled, compiled_lanes
 
+FOLDER = compiling._folder.__wrapped__
+"""As it is: the tests below put another in its place."""
+
 PROGRAM = """
 import hashlib
 import numpy as np
@@ -108,3 +111,23 @@ def test_collector_was_off_then_it_stays_off(monkeypatch):
 def test_code_of_others_then_it_is_compiled_as_ever(monkeypatch):
     theirs = numba.njit(lambda x: 3.0 * x)
     assert _seen_during(lambda: theirs(1.5), monkeypatch) == [(True, 3)]
+
+
+def test_cache_when_an_image_holds_compiled_kernels_then_it_starts_with_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "cache"))
+    name = FOLDER().name
+    (tmp_path / "cache" / name).rmdir()
+    (tmp_path / "image" / name).mkdir(parents=True)
+    (tmp_path / "image" / name / "fit.nbc").write_bytes(b"compiled")
+    monkeypatch.setenv("PMX_KERNELS", str(tmp_path / "image"))
+    assert (FOLDER() / "fit.nbc").read_bytes() == b"compiled"
+    (tmp_path / "image" / name / "fit.nbc").write_bytes(b"another")
+    assert (FOLDER() / "fit.nbc").read_bytes() == b"compiled"  # once there, it is its own
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == [name]
+
+
+def test_cache_when_the_image_holds_those_of_other_sources_then_none_of_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("PMX_KERNELS", str(tmp_path / "image"))
+    (tmp_path / "image" / "kernels-0123456789abcdef").mkdir(parents=True)
+    assert list(FOLDER().iterdir()) == []

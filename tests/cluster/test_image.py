@@ -1,0 +1,50 @@
+"""The image: what a linter says of it, and that it holds what its nodes need."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+LINES = (ROOT / "Dockerfile").read_text()
+
+
+def test_image_when_linted_then_nothing_to_mend():
+    linter = Path(sys.executable).with_name("hadolint")
+    done = subprocess.run(
+        [linter, "--failure-threshold", "info", ROOT / "Dockerfile"], capture_output=True,
+        text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+
+
+def test_image_when_built_then_everything_is_installed_by_hash():
+    installs = [line for line in LINES.splitlines() if "pip install" in line]
+    of_others = [line for line in installs if "--no-deps" not in line]
+    assert len(of_others) == 2
+    assert all("--require-hashes" in line for line in of_others)
+
+
+@pytest.mark.parametrize("name", re.findall(r"^COPY (?!--)(\S+)", LINES, flags=re.MULTILINE))
+def test_image_when_it_copies_a_path_then_the_path_is_there_and_not_ignored(name):
+    assert list(ROOT.glob(name))
+    assert f"!{name}" in (ROOT / ".dockerignore").read_text().splitlines()
+
+
+def test_image_when_a_package_is_shipped_then_it_is_copied():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    for package in settings["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]:
+        assert f"COPY {package} {package}" in LINES
+
+
+def test_image_when_run_then_kernels_come_from_the_build_and_the_cache_is_a_copy():
+    build, _, run = LINES.rpartition("\nFROM ")
+    assert "NUMBA_CACHE_DIR=/opt/pmx/kernels" in build
+    assert "PMX_KERNELS=/opt/pmx/kernels" in run
+    assert "NUMBA_CACHE_DIR" not in run  # an image is read-only
+    of_cpu = re.findall(r"NUMBA_CPU_NAME=(\S+)", LINES)
+    assert len(of_cpu) == 2
+    assert len(set(of_cpu)) == 1
