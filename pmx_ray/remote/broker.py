@@ -141,6 +141,9 @@ class Broker:
         self._one_at_a_time = threading.Lock()
         threading.Thread(target=self._look_after, daemon=True).start()
 
+    def __repr__(self) -> str:
+        return "shares slots among sweeps"
+
     def ask(self, wish: Wish) -> int:
         """Note a wish and return how many workers its holder may have now."""
         with self._one_at_a_time:

@@ -95,7 +95,7 @@ class PoolRun:
         self._workers: dict[str, Any] = {}
         self._leaving: set[str] = set()
         self._n_hired = 0
-        self._hire: Callable[[], Any] = _not_started
+        self._hire: Callable[..., Any] = _not_started
         self._store = store
         self._nodes: set[str] = set()
         self._shared: tuple[ObjectRef[Any], ...] = ()
@@ -150,7 +150,7 @@ class PoolRun:
         for _ in range(n - len(staying)):
             name = f"{self.pool.device}-{self._n_hired}"
             self._n_hired += 1
-            self._workers[name] = self._hire()
+            self._workers[name] = self._hire(name=f"worker {name}")
             self._await(name)
 
     def stop(self) -> None:
@@ -212,9 +212,9 @@ class PoolRun:
     def _carry_out(self, instruction: Instruction) -> list[Settled]:
         match instruction:
             case Submit(worker, block, attempt):
-                ref = self._workers[worker].compute.remote(
-                    *self._shared, self.blocks[block], attempt
-                )
+                what = self.blocks[block]
+                compute = self._workers[worker].compute.options(name=f"block of {what.spec.name}")
+                ref = compute.remote(*self._shared, what, attempt)
                 self.pending[ref] = _Pending(worker, block)
             case AwaitWorker(worker):
                 self._await(worker)
@@ -240,5 +240,5 @@ def _one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"[:300]
 
 
-def _not_started() -> NoReturn:
+def _not_started(**_: object) -> NoReturn:
     raise AssertionError("start comes first")

@@ -24,14 +24,25 @@ class BlockWorker:
         Modules that register forecasters.
     plugin_folders : tuple of str
         Where the driver found them.
+    name : str
+        What Ray's dashboard and logs call it.
     """
 
     def __init__(
-        self, lake_url: str, plugins: tuple[str, ...], plugin_folders: tuple[str, ...]
+        self,
+        lake_url: str,
+        plugins: tuple[str, ...],
+        plugin_folders: tuple[str, ...],
+        *,
+        name: str,
     ) -> None:
+        self._name = name
         sys.path.extend(plugin_folders)
         load_families(plugins)
         self._store = open_store(lake_url)
+
+    def __repr__(self) -> str:
+        return self._name
 
     @ray.method(max_task_retries=-1)
     def ready(self) -> str:
