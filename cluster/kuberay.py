@@ -145,6 +145,18 @@ def ray_service(
     )
 
 
+def serve_in_pods(serve_config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a Serve config that listens where the pod's Service reaches it.
+
+    Parameters
+    ----------
+    serve_config : mapping
+        As ``serve deploy`` takes it on one machine, where it listens on loopback.
+    """
+    http = {**(serve_config.get("http_options") or {}), "host": "0.0.0.0"}  # noqa: S104 - guarded by the policy
+    return {**serve_config, "http_options": http}
+
+
 def network_policy(topology: Topology, *, namespace: str) -> dict[str, Any]:
     """Return who may call the cluster's pods; everyone else is turned away.
 

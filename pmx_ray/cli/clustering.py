@@ -9,6 +9,7 @@ from rich.table import Table
 from pmx_ray.cli import cluster_doctor, observing, options
 from pmx_ray.cli.options import Assignments, Json
 from pmx_ray.cli.topologies import topology_of
+from pmx_ray.config import read_yaml
 from pmx_ray.errors import SettingsError
 from pmx_ray.place import default_root
 from pmx_ray.remote.token import keep_token, use_token
@@ -97,6 +98,14 @@ def render(
     host: Annotated[str, typer.Option(help="Address of the head, for ray-start.")] = "127.0.0.1",
     region: Annotated[str, typer.Option(help="Of the cloud, for ray-up.")] = "eu-central-1",
     namespace: Annotated[str, typer.Option(help="Of Kubernetes, for kuberay.")] = "pmx",
+    job: Annotated[
+        str | None,
+        typer.Option(help="Command, for kuberay: a cluster that comes up for it and goes."),
+    ] = None,
+    serve: Annotated[
+        Path | None,
+        typer.Option(help="Serve config, for kuberay: a cluster with the service on it."),
+    ] = None,
     assignments: Assignments = None,
 ) -> None:
     """Print a topology as commands or manifests; no secret is in them."""
@@ -112,9 +121,15 @@ def render(
             typer.echo(as_yaml(ray_up(topology, region=region)), nl=False)
         case "kuberay":
             from cluster.kuberay import as_yaml as of_documents  # noqa: PLC0415
-            from cluster.kuberay import manifests  # noqa: PLC0415
+            from cluster.kuberay import manifests, serve_in_pods  # noqa: PLC0415
 
-            typer.echo(of_documents(manifests(topology, namespace=namespace)), nl=False)
+            documents = manifests(
+                topology,
+                namespace=namespace,
+                entrypoint=job,
+                serve_config=None if serve is None else serve_in_pods(read_yaml(serve)),
+            )
+            typer.echo(of_documents(documents), nl=False)
         case _:
             raise SettingsError(f"--for was {form}; it must be one of {', '.join(FORMS)}")
 

@@ -51,6 +51,30 @@ def test_render_when_for_kuberay_then_documents_of_the_namespace():
     assert {document["metadata"]["namespace"] for document in documents} == {"quants"}
 
 
+def documents(*words):
+    text = said("render", FLEET, "--for", "kuberay", *words)
+    return {document["kind"]: document for document in yaml.safe_load_all(text) if document}
+
+
+def test_render_when_a_command_is_given_then_a_job_that_runs_it():
+    job = documents("--job", "pmx sweep configs/sweep/full.yaml")["RayJob"]
+    assert job["spec"]["entrypoint"] == "pmx sweep configs/sweep/full.yaml"
+    assert job["spec"]["shutdownAfterJobFinishes"] is True
+
+
+def test_render_when_a_serve_config_is_given_then_a_service_that_its_pods_can_reach():
+    service = documents("--serve", str(CONFIGS.parent / "serve.yaml"))["RayService"]
+    config = yaml.safe_load(service["spec"]["serveConfigV2"])
+    assert config["http_options"]["host"] == "0.0.0.0"
+    assert config["applications"][0]["import_path"] == "serve_apps.app:build"
+
+
+def test_render_when_a_job_is_to_serve_then_refused():
+    serve = str(CONFIGS.parent / "serve.yaml")
+    words = ("render", FLEET, "--for", "kuberay", "--job", "pmx sweep", "--serve", serve)
+    assert "a job serves nothing" in refusal(*words)
+
+
 def refusal(*words):
     done = CliRunner().invoke(app, ["cluster", *words])
     assert isinstance(done.exception, SettingsError)
