@@ -5,7 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,13 +38,14 @@ BALLAST, BALLAST_BYTES = 12, 16_000_000
 """Objects of another driver, and the size of each: twice what the store holds."""
 
 HOLD = """
-import sys, numpy, ray
+import select, sys, numpy, ray
 ray.init(address=sys.argv[1], log_to_driver=False, configure_logging=False)
 kept = [ray.put(numpy.full(int(sys.argv[3]) // 8, n)) for n in range(int(sys.argv[2]))]
 print("held", flush=True)
-sys.stdin.read()
+while not select.select([sys.stdin], [], [], 0.2)[0]:
+    kept = [*kept[1:], ray.put(numpy.full(int(sys.argv[3]) // 8, 0.0))]
 """
-"""A driver that fills the object store and holds it full until its input ends."""
+"""A driver that fills the object store and puts ever more into it until its input ends."""
 
 
 def drill_poison(name: str, *, n_runs: int, seed: int, say: local.Say) -> Iterator[Found]:
@@ -225,8 +226,9 @@ def drill_spill(name: str, *, n_runs: int, seed: int, say: local.Say) -> Iterato
                 after = _spilled(Path(ground.cluster.temp))
             found = outcome_of(driver)
             said = list(differences(expected, found))
-            if after[1] <= before[1]:
-                said.append(f"nothing was spilled while the sweep ran: {before[1]:,} bytes before")
+            new = sum(size for name, size in after.items() if name not in before)
+            if not new:
+                said.append("nothing was spilled while the sweep ran")
             yield Found(
                 drill=name,
                 seed=seed,
@@ -235,8 +237,8 @@ def drill_spill(name: str, *, n_runs: int, seed: int, say: local.Say) -> Iterato
                     Break(
                         name,
                         f"a full object store, {BALLAST * BALLAST_BYTES:,} bytes of another's",
-                        f"{after[1]:,} bytes in {after[0]} files on disk, "
-                        f"{after[1] - before[1]:,} of them since the sweep began",
+                        f"{sum(after.values()):,} bytes in {len(after)} files on disk, "
+                        f"{new:,} of them since the sweep began",
                     ),
                 ),
                 n_blocks=len(found.blocks),
@@ -271,10 +273,13 @@ def _full_store(ground: Ground) -> Iterator[None]:
         process.communicate()
 
 
-def _spilled(temp: Path) -> tuple[int, int]:
-    """Return how many files Ray has spilled objects to, and their bytes."""
-    sizes = [path.stat().st_size for path in temp.glob("session_2*/ray_spilled_objects*/*")]
-    return len(sizes), sum(sizes)
+def _spilled(temp: Path) -> dict[str, int]:
+    """Return the files that Ray has spilled objects to, with their bytes."""
+    found = {}
+    for path in temp.glob("session_2*/ray_spilled_objects*/*"):
+        with suppress(FileNotFoundError):  # what nobody holds any more is removed
+            found[path.name] = path.stat().st_size
+    return found
 
 
 def _machine_memory() -> tuple[int, int]:
