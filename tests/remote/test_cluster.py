@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+import ray
 
 from pmx_ray.backtest.dispatch import DispatchPolicy
 from pmx_ray.errors import ClusterError
@@ -109,7 +110,8 @@ def test_pool_when_a_node_writes_elsewhere_then_the_run_ends_with_what_to_do(tmp
         run._check_visible(receipt)
 
 
-def test_cluster_when_nobody_listens_at_the_address_then_an_error_at_once() -> None:
+def test_cluster_when_nobody_listens_at_the_address_then_an_error_at_once(monkeypatch) -> None:
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)  # other tests may be connected
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound and not listening: a refusal, not a time-out
         address = f"127.0.0.1:{taken.getsockname()[1]}"
