@@ -88,11 +88,7 @@ lock: $(BIN)/uv ## resolve the lock files anew
 
 SYSTEM := chromium chromium-driver prometheus
 system: ## install what tests of pages and alerts use, on Debian, as root; nothing is started
-	@if dpkg -s $(SYSTEM) > /dev/null 2>&1; then exit 0; fi; \
-	printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d && chmod +x /usr/sbin/policy-rc.d; \
-	apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
-	apt-get install -y -qq --no-install-recommends $(SYSTEM) > /dev/null; \
-	status=$$?; rm -f /usr/sbin/policy-rc.d; exit $$status
+	@dpkg -s $(SYSTEM) > /dev/null 2>&1 || .ci/packages $(SYSTEM)
 
 clean: ## remove the environment and the caches; results stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -136,19 +136,22 @@ def _poll(runs: Sequence[PoolRun]) -> Iterator[Settled]:
 
 def _share(runs: Sequence[PoolRun], pools: Sequence[WorkerPool]) -> None:
     """Have as many workers as the cluster's other sweeps leave, where it is time to ask."""
-    due = [run for run in runs if run.share is not None and run.share.due()]
+    due = [
+        (run, run.share)
+        for run in runs
+        if run.share is not None and run.share.due() and not run.dispatch.finished
+    ]
     if not due:
         return
     try:
         fitted = fit_pools([replace(pool, n_workers=0) for pool in pools], alive_nodes())
     except ClusterError:  # nodes have gone; what is lost shows at their workers
-        fitted = []
+        return
     slots = {pool.device: pool.n_workers for pool in fitted}
-    for run in due:
-        if run.share is not None and run.pool.device in slots:
-            n_workers = run.share.again(slots=slots[run.pool.device], wanted=run.wanted)
-            if n_workers is not None:
-                run.resize(n_workers)
+    for run, share in due:
+        n_workers = share.again(slots=slots[run.pool.device], wanted=run.wanted)
+        if n_workers is not None:
+            run.resize(n_workers)
 
 
 def _folders(plugins: tuple[str, ...]) -> tuple[str, ...]:
