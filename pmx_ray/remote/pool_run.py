@@ -150,7 +150,7 @@ class PoolRun:
         for _ in range(n - len(staying)):
             name = f"{self.pool.device}-{self._n_hired}"
             self._n_hired += 1
-            self._workers[name] = self._hire(name=f"worker {name}")
+            self._workers[name] = self._hire(name=f"{BlockWorker.__name__} {name}")
             self._await(name)
 
     def stop(self) -> None:
@@ -213,7 +213,9 @@ class PoolRun:
         match instruction:
             case Submit(worker, block, attempt):
                 what = self.blocks[block]
-                compute = self._workers[worker].compute.options(name=f"block of {what.spec.name}")
+                # Also the title of the process while it computes.
+                title = f"{BlockWorker.__name__} {what.spec.name}"
+                compute = self._workers[worker].compute.options(name=title)
                 ref = compute.remote(*self._shared, what, attempt)
                 self.pending[ref] = _Pending(worker, block)
             case AwaitWorker(worker):
