@@ -7,22 +7,32 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 from opentelemetry import trace
 from pmx_command import SETTINGS, Pmx, long_form
 from serve_cases import BARE, GOOD, service
+from served import decided, evaluated_sweep, three_shares
+from trace_cases import Line, collector, lines, named
 
 from pmx_ray import tracing
+from pmx_ray.data.panel import Panel
 from pmx_ray.errors import SettingsError
+from pmx_ray.governance.opening import open_registry
+from pmx_ray.governance.promotion import promote
+from pmx_ray.governance.registration import register
+from pmx_ray.ledger import open_ledger
+from serve_apps.keeper import Keeper
+from serve_apps.settings import ServiceSettings
+from serve_apps.speakers import Said, forecast_one
 from serve_apps.tokens import Scope
 
 TRACE, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 TRACEPARENT = f"00-{TRACE}-{CALLER}-01"
-
-Line = dict[str, Any]
 
 
 @pytest.fixture(autouse=True)
@@ -48,17 +58,6 @@ def pmx(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Pmx:
     command = Pmx(tmp_path, capsys)
     command.write(SETTINGS, long_form())
     return command
-
-
-def lines(folder: Path) -> list[Line]:
-    """Return the spans of every process, in the order in which they began."""
-    texts = [path.read_text() for path in folder.glob("*.jsonl")]
-    found = [json.loads(line) for text in texts for line in text.splitlines()]
-    return sorted(found, key=lambda line: line["start_ns"])
-
-
-def named(spans: list[Line], name: str) -> list[Line]:
-    return [span for span in spans if span["name"] == name]
 
 
 SWEEP = ("sweep", "sweep.yaml", "--address", "in-process")
@@ -241,3 +240,68 @@ def test_traces_when_switched_off_then_an_endpoint_alone_starts_none(
     for name, value in {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", **off}.items():
         monkeypatch.setenv(name, value)
     assert not tracing.on()
+
+
+def test_sweep_when_a_collector_is_named_then_it_gets_the_whole_trace(
+    pmx: Pmx, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with collector() as (url, received):
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", url)
+        pmx(*SWEEP)
+        tracing.end()
+    (resource,) = {str(one.resource) for one in received.request.resource_spans}
+    assert "pmx-ray" in resource
+    spans = received.spans
+    assert len({span.trace_id for span in spans}) == 1
+    (run,) = [span for span in spans if span.name == "run"]
+    blocks = [span for span in spans if span.name == "block"]
+    assert len(blocks) == 4
+    assert {block.parent_span_id for block in blocks} == {run.span_id}
+
+
+def test_book_when_made_then_its_forecasts_are_its_children(tmp_path: Path, folder: Path) -> None:
+    sweep = evaluated_sweep(tmp_path / "home", forecasters=({"name": "drift"},))
+    home = sweep.folder.parent
+    three_shares_file(home / "prices.parquet")
+    registry = open_registry(home)
+    decision = decided(sweep, "drift")
+    made = register(registry, sweep, decision)
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    with open_ledger(f"sqlite:///{home}/ledger.db") as ledger:
+        promote(
+            registry, ledger, decision, made.challenger.id, actor="ann", approved_by=["ben"],
+            key="first", clock=lambda: now, fallback=made.fallback.id,
+        )  # fmt: skip
+        settings = ServiceSettings.model_validate(
+            {
+                "root": str(home),
+                "prices": {"source": "file", "path": str(home / "prices.parquet")},
+                "data_quality_threshold": 0.9,
+            }
+        )
+
+        def forecast(panel: Panel, ids: tuple[str, ...]) -> dict[str, Said]:
+            return {model: forecast_one(panel, registry, model) for model in ids}
+
+        own = open_ledger(f"sqlite:///{home}/ledger.db")
+        kept = Keeper(settings, own, clock=lambda: now, forecast=forecast)
+        kept.look()
+        assert (kept.status()["trouble"], kept.status()["n_books"]) == ("", 1)
+        kept.look()  # nothing new, and no span
+        kept.stop()
+    (book,) = named(lines(folder), "book")
+    forecasts = named(lines(folder), "forecast")
+    assert {span["parent_id"] for span in forecasts} == {book["span_id"]}
+    models = {made.challenger.id[:12], made.fallback.id[:12]}
+    assert {span["attributes"]["pmx.model"] for span in forecasts} == models
+    assert (book["attributes"]["pmx.models"], book["attributes"]["pmx.tickers"]) == (2, 3)
+
+
+def three_shares_file(path: Path) -> None:
+    panel = three_shares()
+    rows = {
+        "date": np.tile(panel.sessions.astype("datetime64[ns]"), panel.n_tickers),
+        "ticker": np.repeat(panel.tickers, panel.n_sessions),
+        "close": panel.close.ravel(),
+    }
+    pd.DataFrame(rows).to_parquet(path, index=False)

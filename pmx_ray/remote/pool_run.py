@@ -160,7 +160,8 @@ class PoolRun:
         if self.share is not None:
             self.share.end()
         if tracing.on() and self.dispatch.finished:
-            _flush(self._workers.values())
+            ready = self.dispatch.in_flight.keys() & self._workers.keys()
+            _flush(self._workers[name] for name in ready)
         for handle in self._workers.values():
             ray.kill(handle)
         self._workers.clear()
