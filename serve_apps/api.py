@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp
 
-from pmx_ray import __version__
+from pmx_ray import __version__, tracing
 from pmx_ray.errors import DataError, NothingToServeError, PmxError
 from pmx_ray.provenance import ENGINE_VERSION
 from pmx_ray.signals.types import TICKER_PATTERN, SignalBundle
@@ -24,6 +24,7 @@ from serve_apps.problems import RETRY_S, problem, status_of
 from serve_apps.slow_lane import SlowLane
 from serve_apps.strict_json import StrictRoute
 from serve_apps.tokens import Scope
+from serve_apps.traced import Traced
 
 OPEN = frozenset({"/livez", "/readyz", "/version", "/openapi.json", "/docs", "/login", "/"})
 """Paths that need no token."""
@@ -63,8 +64,9 @@ def scope_of(method: str, path: str) -> Scope | None:
 
 def guarded(desk: Desk) -> ASGIApp:
     """Return the API of a desk behind its gate."""
+    app: ASGIApp = Express(build_api(desk), desk)
     return Gate(
-        Express(build_api(desk), desk),
+        Traced(app) if tracing.on() else app,
         keyring=desk.keyring,
         settings=desk.settings.admission,
         ask=scope_of,
@@ -197,6 +199,7 @@ def _add_signals(api: FastAPI, desk: Desk, lane: SlowLane) -> None:
         if len(asked.tickers) > limit:
             raise DataError(f"{len(asked.tickers)} tickers were asked for; at most {limit} at once")
         board = office.board(desk)
+        tracing.note({"pmx.tickers": len(asked.tickers), "pmx.flags_version": board.view.version})
         found: list[bytes] = []
         missing: dict[str, str] = {}
         for ticker in dict.fromkeys(asked.tickers):

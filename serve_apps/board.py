@@ -30,6 +30,8 @@ class Served:
         As in the bundle.
     body : bytes
         The bundle as JSON.
+    flags_version : int
+        Of the flags that it was made under.
     """
 
     id: str
@@ -37,6 +39,7 @@ class Served:
     route: str
     fallback_used: bool
     body: bytes
+    flags_version: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,7 @@ class Board:
                 bundle.route,
                 bundle.fallback_used,
                 bundle.model_dump_json().encode(),
+                self.view.version,
             )
         return made
 

@@ -13,6 +13,7 @@ from ray import serve
 from ray.serve.config import BackpressureConfig
 from ray.serve.handle import DeploymentHandle
 
+from pmx_ray import tracing
 from pmx_ray.clock import utc_now
 from pmx_ray.config import parse
 from serve_apps.settings import ServiceSettings
@@ -123,11 +124,12 @@ class ModelsDeployment:
         load_families(settings.plugins)
         self._registry = open_registry(settings.home(), make_key=False)
 
-    def forecast(self, model: str, panel: "Panel") -> "Said":
+    def forecast(self, model: str, panel: "Panel", traceparent: str = "") -> "Said":
         """Return what a model says about ``panel``; a defect is raised, and the keeper says so."""
         from serve_apps.speakers import forecast_one  # noqa: PLC0415
 
-        return forecast_one(panel, self._registry, model)
+        with tracing.continued(traceparent):
+            return forecast_one(panel, self._registry, model)
 
 
 @serve.deployment(
@@ -193,7 +195,8 @@ class KeeperDeployment:
 
         def forecast(panel: "Panel", ids: tuple[str, ...]) -> "dict[str, Said]":
             shared = ray.put(panel)
-            asked = {model: models.forecast.remote(model, shared) for model in ids}
+            open_span = tracing.traceparent()
+            asked = {model: models.forecast.remote(model, shared, open_span) for model in ids}
             found: dict[str, Said] = {}
             for model, response in asked.items():
                 try:

@@ -57,6 +57,6 @@ class Express:
 
 
 def note_served(desk: Desk, served: Served, scope: Scope) -> None:
-    """Count an answer, and leave its id for the trail."""
-    scope["pmx.signal_id"] = served.id
+    """Count an answer, and leave its id for the trail and the rest for a trace."""
+    scope["pmx.signal_id"], scope["pmx.served"] = served.id, served
     desk.numbers.served(served.source, served.route, fallback=served.fallback_used)

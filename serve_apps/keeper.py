@@ -15,6 +15,7 @@ from typing import Any
 
 import structlog
 
+from pmx_ray import tracing
 from pmx_ray.clock import Clock
 from pmx_ray.data.calendar import close_time
 from pmx_ray.data.panel import Panel
@@ -212,6 +213,11 @@ class Keeper:
         called = called_on(self._ledger)
         if not called or self._holds(panel, called):
             return
+        cutoff = str(panel.sessions[-1])
+        with tracing.span("book", {"pmx.cutoff": cutoff, "pmx.tickers": panel.n_tickers}):
+            self._remake(panel, called)
+
+    def _remake(self, panel: Panel, called: Mapping[Source, Placement]) -> None:
         speakers, failures = ask(
             panel,
             called,
@@ -315,6 +321,7 @@ class Keeper:
             document=book.model_dump_json(),
         )
         known.book, known.unshelved = book, None
+        tracing.note({"pmx.book": book_id[:12], "pmx.models": len(book.models)})
         known.n_books += 1
 
     def _judge(self, panel: Panel) -> None:

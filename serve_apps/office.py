@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from pmx_ray import tracing
 from pmx_ray.errors import DataError, PmxError, SettingsError
 from pmx_ray.governance.opening import open_registry
 from pmx_ray.governance.promotion import revert as revert_champion
@@ -150,17 +151,20 @@ def promote(desk: Desk, asked: PromotionRequest, *, actor: str, key: str) -> dic
     folder = desk.home / asked.sweep
     if folder.resolve().parent != desk.home.resolve() or not folder.is_dir():
         raise DataError(f"sweep {asked.sweep} is not in the service's folder")
-    entry, _ = promote_sweep(
-        read_application(folder / "decision.json"),
-        desk.settings.policy_in_force(),
-        registry=open_registry(desk.home),
-        ledger=desk.ledger,
-        key=key,
-        actor=actor,
-        approved_by=list(asked.approved_by),
-        clock=desk.clock,
-        override=asked.override,
-    )
+    with tracing.span("read_sweep", {"pmx.sweep": folder.name}):
+        application = read_application(folder / "decision.json")
+    with tracing.span("promote"):
+        entry, _ = promote_sweep(
+            application,
+            desk.settings.policy_in_force(),
+            registry=open_registry(desk.home),
+            ledger=desk.ledger,
+            key=key,
+            actor=actor,
+            approved_by=list(asked.approved_by),
+            clock=desk.clock,
+            override=asked.override,
+        )
     return _moved(entry)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from pmx_ray import tracing
 from pmx_ray.data.panel import Panel
 from pmx_ray.errors import PmxError, RegistryError
 from pmx_ray.governance.registry import LoadedModel, Registry
@@ -44,10 +45,12 @@ def forecast_one(panel: Panel, registry: Registry, model_id: str) -> Said:
     The version is verified each time, so that what was altered does not speak. A defect is not
     answered for here: it is raised.
     """
-    try:
-        return forecast_now(panel, registry.load(model_id))
-    except PmxError as error:
-        return ModelFailure(str(error))
+    with tracing.span("forecast", {"pmx.model": model_id[:12], "pmx.tickers": panel.n_tickers}):
+        try:
+            return forecast_now(panel, registry.load(model_id))
+        except PmxError as error:
+            tracing.note({"pmx.failed": True})
+            return ModelFailure(str(error))
 
 
 def ask(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from pmx_ray import tracing
 from pmx_ray.backtest.attempts import attempted
 from pmx_ray.backtest.blocks import WorkBlock
 from pmx_ray.backtest.runner import n_failed, run_block
@@ -37,6 +38,23 @@ def compute_block(
     attempt: int = 1,
 ) -> Receipt:
     """Run ``block``, write it to the lake and return its receipt; repeating it changes nothing."""
+    if not tracing.on():
+        return _computed(panel, plan, block, store=store, node=node, attempt=attempt)
+    about: tracing.Attributes = {
+        "pmx.block": block.id[:16],
+        "pmx.forecaster": block.spec.name,  # and not its parameters: one may be a path
+        "pmx.spec_id": block.spec.id[:12],
+        "pmx.attempt": attempt,
+    }
+    with tracing.span("block", about):
+        receipt = _computed(panel, plan, block, store=store, node=node, attempt=attempt)
+        tracing.note({"pmx.rows": receipt.rows, "pmx.failed": receipt.failed})
+    return receipt
+
+
+def _computed(
+    panel: Panel, plan: FoldPlan, block: WorkBlock, *, store: BlockStore, node: str, attempt: int
+) -> Receipt:
     with attempted(store, block, node=node, attempt=attempt):
         started, compiled = time.perf_counter(), seconds_compiling()
         table = run_block(panel, plan, block)

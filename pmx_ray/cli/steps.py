@@ -3,15 +3,17 @@
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import update_wrapper
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar
 
 from rich.console import Console
 from rich.table import Column, Table
 
+from pmx_ray import tracing
 from pmx_ray.backtest import sweep as folder_of
 from pmx_ray.backtest.blocks import BlockPlan
 from pmx_ray.backtest.dispatch import DispatchPolicy
@@ -35,6 +37,9 @@ from pmx_ray.place import ledger_url
 from pmx_ray.remote.token import use_token
 from pmx_ray.report.page import write_page
 from pmx_ray.report.terminal import print_leaderboard
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 Outline: TypeAlias = tuple[BlockPlan, dict[str, Receipt]]
 """Every block of a sweep, and the receipts of those that the lake holds."""
@@ -61,6 +66,27 @@ class Voice:
             self.console.file.flush()
         else:
             self.console.print(text, highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+
+def traced(
+    name: str,
+) -> Callable[
+    [Callable[Concatenate[Voice, Sweep, P], T]], Callable[Concatenate[Voice, Sweep, P], T]
+]:
+    """Return a decorator that holds a span open while a step works, where traces are made."""
+
+    def around(
+        step: Callable[Concatenate[Voice, Sweep, P], T],
+    ) -> Callable[Concatenate[Voice, Sweep, P], T]:
+        def within(voice: Voice, sweep: Sweep, /, *args: P.args, **kwargs: P.kwargs) -> T:
+            if not tracing.on():
+                return step(voice, sweep, *args, **kwargs)
+            with tracing.span(name, {"pmx.sweep": sweep.folder.name}):
+                return step(voice, sweep, *args, **kwargs)
+
+        return update_wrapper(within, step)
+
+    return around
 
 
 def open_lake(sweep: Sweep) -> BlockStore:
@@ -129,6 +155,7 @@ def _memory_mib(sweep: Sweep) -> int:
     return base + int((sweep.panel.close.nbytes * 2 + part) / 2**20)
 
 
+@traced("run")
 def run_step(
     voice: Voice,
     sweep: Sweep,
@@ -144,6 +171,7 @@ def run_step(
     """
     store.remove_orphans()
     plan, receipts = outline or folder_of.outline(sweep, store)
+    tracing.note({"pmx.blocks": len(plan.todo), "pmx.reused": len(plan.done)})
     settled = [*given_up, *(Settled(block, receipts[block.id]) for block in plan.done)]
     seconds = sum(block.predicted_s for block in plan.todo)
     if plan.todo:
@@ -243,6 +271,7 @@ def check_ledger(sweep: Sweep) -> None:
         open_ledger(ledger_url(sweep.folder.parent)).close()
 
 
+@traced("plan")
 def plan_step(voice: Voice, sweep: Sweep, store: BlockStore) -> Outline:
     """Write the folder's settings, panel, folds and specs, show the plan, and return it."""
     baseline_id(sweep)
@@ -258,6 +287,7 @@ def plan_step(voice: Voice, sweep: Sweep, store: BlockStore) -> Outline:
     return plan, receipts
 
 
+@traced("evaluate")
 def evaluate_step(voice: Voice, sweep: Sweep, store: BlockStore) -> None:
     """Write the report's tables and ``provenance.json``."""
     outcome = evaluate_sweep(sweep, store)
@@ -273,6 +303,7 @@ def evaluate_step(voice: Voice, sweep: Sweep, store: BlockStore) -> None:
     voice.say("evaluate", text, reused=outcome.reused, **figures)
 
 
+@traced("compare")
 def compare_step(voice: Voice, sweep: Sweep, store: BlockStore) -> None:
     """Write ``comparison.json``: paired differences from the baseline, with intervals."""
     comparison = compare_sweep(sweep, store)
@@ -280,6 +311,7 @@ def compare_step(voice: Voice, sweep: Sweep, store: BlockStore) -> None:
     voice.say("compare", f"compare: {n} paired differences from {label}", differences=n)
 
 
+@traced("sweep")
 def whole_sweep(voice: Voice, sweep: Sweep, *, address: str | None) -> None:
     """Plan, run, evaluate, record, compare and report; what is there already is reused."""
     store = open_lake(sweep)
@@ -292,6 +324,7 @@ def whole_sweep(voice: Voice, sweep: Sweep, *, address: str | None) -> None:
     report_step(voice, sweep)
 
 
+@traced("record")
 def record_step(voice: Voice, sweep: Sweep, *, clock: Clock) -> None:
     """Record the run, its specs, metrics and trials; recording again changes nothing."""
     report, provenance = evaluated(sweep)
@@ -313,6 +346,7 @@ def leaderboard_step(voice: Voice, sweep: Sweep) -> None:
         print_leaderboard(report, voice.console)
 
 
+@traced("report")
 def report_step(voice: Voice, sweep: Sweep) -> None:
     """Write ``report.html``."""
     path = write_page(sweep.folder)

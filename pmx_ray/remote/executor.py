@@ -8,6 +8,7 @@ from pathlib import Path
 
 import ray
 
+from pmx_ray import tracing
 from pmx_ray.backtest.blocks import WorkBlock
 from pmx_ray.backtest.dispatch import DispatchPolicy
 from pmx_ray.backtest.executor import Settled
@@ -91,7 +92,7 @@ def run_on_ray(
     ]
     meters = Publisher([run.tally for run in runs], held=held)
     shared = (ray.put(panel), ray.put(plan))
-    worker_arguments = (lake_url, plugins, _folders(plugins))
+    worker_arguments = (lake_url, plugins, _folders(plugins), tracing.traceparent())
     try:
         for run in runs:
             run.start(worker_arguments, shared)

@@ -1,7 +1,7 @@
 """One pool of workers on Ray: carries its dispatch's instructions out and reports what happened."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NoReturn, cast
@@ -10,6 +10,7 @@ import ray
 from ray import ObjectRef
 from ray.exceptions import RayError, RayTaskError
 
+from pmx_ray import tracing
 from pmx_ray.backtest.blocks import WorkBlock
 from pmx_ray.backtest.dispatch import (
     AwaitWorker,
@@ -128,7 +129,8 @@ class PoolRun:
         """
         self._shared = shared
         actor: Any = ray.remote(BlockWorker).options(
-            **self.pool.actor_options(), runtime_env={"env_vars": ONE_THREAD}
+            **self.pool.actor_options(),
+            runtime_env={"env_vars": ONE_THREAD | tracing.handed_on()},
         )
         self._hire = partial(actor.remote, *arguments)
         n_slots = self.pool.n_workers
@@ -157,6 +159,9 @@ class PoolRun:
         """End the workers, and leave their slots to others."""
         if self.share is not None:
             self.share.end()
+        if tracing.on() and self.dispatch.finished:
+            ready = self.dispatch.in_flight.keys() & self._workers.keys()
+            _flush(self._workers[name] for name in ready)
         for handle in self._workers.values():
             ray.kill(handle)
         self._workers.clear()
@@ -228,6 +233,8 @@ class PoolRun:
             case Release(worker):
                 self._leaving.discard(worker)
                 self.pending = {ref: p for ref, p in self.pending.items() if p.worker != worker}
+                if tracing.on():
+                    _flush([self._workers[worker]])
                 ray.kill(self._workers.pop(worker))
             case Quarantine(block, attempts, reason):
                 text = f"given up after {attempts} attempts: {reason}"
@@ -236,6 +243,13 @@ class PoolRun:
 
     def _await(self, worker: str) -> None:
         self.pending[self._workers[worker].ready.remote()] = _Pending(worker, None)
+
+
+def _flush(workers: Iterable[Any]) -> None:
+    """Let workers that hold no block send their spans, for as long as a flush may take."""
+    flushed = [worker.flush.remote() for worker in workers]
+    if flushed:
+        ray.wait(flushed, num_returns=len(flushed), timeout=tracing.FLUSH_MS / 1000)
 
 
 def _one_line(error: BaseException) -> str:

@@ -5,6 +5,7 @@ import sys
 
 import ray
 
+from pmx_ray import tracing
 from pmx_ray.backtest.blocks import WorkBlock
 from pmx_ray.backtest.executor import compute_block
 from pmx_ray.data.panel import Panel
@@ -24,6 +25,8 @@ class BlockWorker:
         Modules that register forecasters.
     plugin_folders : tuple of str
         Where the driver found them.
+    traceparent : str
+        The driver's open span, which blocks' spans belong to; empty where none are made.
     name : str
         What Ray's dashboard and logs call it.
     """
@@ -33,10 +36,11 @@ class BlockWorker:
         lake_url: str,
         plugins: tuple[str, ...],
         plugin_folders: tuple[str, ...],
+        traceparent: str = "",
         *,
         name: str,
     ) -> None:
-        self._name = name
+        self._name, self._traceparent = name, traceparent
         sys.path.extend(plugin_folders)
         load_families(plugins)
         self._store = open_store(lake_url)
@@ -52,4 +56,9 @@ class BlockWorker:
     def compute(self, panel: Panel, plan: FoldPlan, block: WorkBlock, attempt: int) -> Receipt:
         """Compute a block into the lake and return its receipt."""
         node = ray.get_runtime_context().get_node_id()
-        return compute_block(panel, plan, block, store=self._store, node=node, attempt=attempt)
+        with tracing.continued(self._traceparent):
+            return compute_block(panel, plan, block, store=self._store, node=node, attempt=attempt)
+
+    def flush(self) -> None:
+        """Send the spans that have not been sent; a worker is ended without a warning."""
+        tracing.flush()
