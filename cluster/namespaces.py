@@ -253,5 +253,7 @@ def _ip(*words: str, may_be_gone: bool = False) -> str:
     except subprocess.TimeoutExpired:
         raise ClusterError(f"ip {' '.join(words)} took over {COMMAND_S:.0f} s") from None
     if done.returncode and not (may_be_gone and "Cannot find device" in done.stderr):
-        raise ClusterError(f"ip {' '.join(words)} failed: {done.stderr.strip()}; is this root?")
+        refused = "not permitted" in done.stderr
+        remedy = "; root needs CAP_NET_ADMIN and CAP_SYS_ADMIN for it" if refused else ""
+        raise ClusterError(f"ip {' '.join(words)} failed: {done.stderr.strip()}{remedy}")
     return done.stdout
