@@ -1,7 +1,8 @@
-"""A cluster of several nodes on this machine: real processes, real tokens, one address.
+"""A cluster of several nodes on this machine: real processes, real tokens.
 
 Every node is a session of its own, and its processes stay in it, whatever they call themselves: so
-a cluster, or one node of it, is found again and ended without touching another's.
+a cluster, or one node of it, is found again and ended without touching another's. Nodes share
+loopback, or have addresses of their own on a bridge.
 """
 
 import contextlib
@@ -19,7 +20,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
-from cluster.commands import NodeCommand, group_command, head_command
+from cluster import namespaces
+from cluster.commands import NodeCommand, commands
+from cluster.namespaces import Network
 from cluster.topology import Topology
 from pmx_ray.errors import ClusterError, SettingsError
 from pmx_ray.provenance import sha256_hex
@@ -58,6 +61,8 @@ class Running:
         Which start of the machine it belongs to; ids of processes mean nothing after another.
     sessions : mapping of str to int
         Each node that was started, the head first, with its session.
+    network : Network, optional
+        The nodes' own addresses; None where all share loopback.
     """
 
     name: str
@@ -66,6 +71,7 @@ class Running:
     temp: str
     boot: str
     sessions: Mapping[str, int]
+    network: Network | None = None
 
 
 def clusters_folder(home: Path) -> Path:
@@ -83,10 +89,12 @@ def running(home: Path, name: str) -> Running | None:
     """
     path = clusters_folder(home) / name / STATE
     try:
-        return Running(**json.loads(path.read_text(encoding="utf-8")))
+        noted = json.loads(path.read_text(encoding="utf-8"))
+        network = noted.pop("network", None)
+        return Running(**noted, network=Network(**network) if network else None)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise ClusterError(f"{path} cannot be read: {error}; remove it") from None
 
 
@@ -95,7 +103,9 @@ def names(home: Path) -> tuple[str, ...]:
     return tuple(sorted(path.parent.name for path in clusters_folder(home).glob(f"*/{STATE}")))
 
 
-def up(topology: Topology, home: Path, *, joined: Joined, say: Say) -> Running:
+def up(
+    topology: Topology, home: Path, *, joined: Joined, say: Say, span: str | None = None
+) -> Running:
     """Start every node and return the cluster; where one does not start, none is left.
 
     Nodes start one after the other: two that start at once on one machine take each other's
@@ -112,11 +122,14 @@ def up(topology: Topology, home: Path, *, joined: Joined, say: Say) -> Running:
         where they do not.
     say : callable
         Takes lines for people.
+    span : str, optional
+        Private addresses of which each node gets one of its own, which only root can give; None
+        where all share loopback.
 
     Raises
     ------
     SettingsError
-        If a port is taken.
+        If a port is taken, or addresses of their own cannot be had.
     ClusterError
         If it is up already, or a node does not start.
     """
@@ -125,25 +138,33 @@ def up(topology: Topology, home: Path, *, joined: Joined, say: Say) -> Running:
         raise ClusterError(
             f"cluster {topology.name} is up already; end it with: pmx cluster down {topology.name}"
         )
+    if before is not None and before.network is not None:
+        namespaces.lift(before.network.number)
     for name, port in topology.ports.model_dump(exclude={"serve"}).items():
         _check_free(name, port)
     logs = clusters_folder(home) / topology.name / "logs"
     logs.mkdir(parents=True, exist_ok=True, mode=0o700)
     temp = _temp(logs.parent)
-    commands = _commands(topology, temp)
+    network = None if span is None else _network(topology, logs.parent, span)
+    host = HOST if network is None else network.host
+    started = _commands(topology, temp, network)
     made = Running(
         name=topology.name,
-        address=f"{HOST}:{topology.ports.gcs}",
+        address=f"{host}:{topology.ports.gcs}",
         dashboard=f"http://{HOST}:{topology.ports.dashboard}",
         temp=str(temp),
         boot=_boot(),
         sessions={},
+        network=network,
     )
     try:
-        for n, command in enumerate(commands):
-            made = _joined(made, command, n + 1, logs=logs, joined=joined, topology=topology)
+        if network is not None:
+            _note(logs.parent / STATE, made)  # so that what is laid can be lifted, come what may
+            namespaces.lay(network)
+        for n, command in enumerate(started):
+            made = _joined(made, command, n + 1, logs=logs, joined=joined)
             _note(logs.parent / STATE, made)
-            say(f"cluster: {n + 1} of {len(commands)} nodes")
+            say(f"cluster: {n + 1} of {len(started)} nodes")
     except BaseException:
         down(running(home, topology.name) or made, home)
         raise
@@ -158,18 +179,17 @@ def _joined(
     *,
     logs: Path,
     joined: Joined,
-    topology: Topology,
 ) -> Running:
     """Return the cluster with one more node in it; a raylet can die as it starts on a busy host."""
     log = logs / f"{command.node}.log"
     why = ""
     for _ in range(TRIES):
-        process = _start(command, cluster.name, log)
+        process = _start(command, cluster, log)
         found = replace(cluster, sessions={**cluster.sessions, command.node: process.pid})
         _note(logs.parent / STATE, found)
         try:
             if n == 1:
-                _await_head(process, topology, log)
+                _await_head(process, cluster, log)
             joined(cluster.address, n)
         except ClusterError as error:
             why = str(error)
@@ -203,9 +223,11 @@ def start_again(
         If it does not start.
     """
     logs = clusters_folder(home) / cluster.name / "logs"
-    (command,) = [c for c in _commands(topology, Path(cluster.temp)) if c.node == node]
+    (command,) = [
+        c for c in _commands(topology, Path(cluster.temp), cluster.network) if c.node == node
+    ]
     n = len(set(living(cluster).values()) | {node})
-    made = _joined(cluster, command, n, logs=logs, joined=joined, topology=topology)
+    made = _joined(cluster, command, n, logs=logs, joined=joined)
     _note(logs.parent / STATE, made)
     return made
 
@@ -214,6 +236,8 @@ def down(cluster: Running, home: Path) -> int:
     """End every process of a cluster and forget all but its logs; return how many there were."""
     found = living(cluster)
     _end(found)
+    if cluster.network is not None:
+        namespaces.lift(cluster.network.number)
     shutil.rmtree(cluster.temp, ignore_errors=True)
     (clusters_folder(home) / cluster.name / STATE).unlink(missing_ok=True)
     return len(found)
@@ -237,40 +261,45 @@ def living(cluster: Running) -> Mapping[int, str]:
     return {pid: nodes[session] for pid, session in _processes() if session in nodes}
 
 
-def _commands(topology: Topology, temp: Path) -> list[NodeCommand]:
-    """Return the commands for one machine: nodes share its address, so that ports must differ."""
-    nodes = [head_command(topology, host=HOST)]
-    nodes += [
-        group_command(topology, group, n=n, head=HOST)
-        for group in topology.groups
-        for n in range(1, group.nodes + 1)
-    ]
+def _network(topology: Topology, folder: Path, span: str) -> Network:
+    """Return addresses for the nodes of the cluster that is noted in ``folder``."""
+    namespaces.check_allowed()
+    number = namespaces.number_of(folder)
+    nodes = [command.node for command in commands(topology, host=HOST)]
+    return namespaces.addressed(number, nodes, span=span, taken=namespaces.taken_here())
+
+
+def _commands(topology: Topology, temp: Path, network: Network | None) -> list[NodeCommand]:
+    """Return the commands for one machine: nodes may share its address, so that ports differ."""
+    nodes = commands(topology, host=HOST if network is None else network.host)
     taken = set(topology.ports.model_dump().values())
     made = []
     for n, command in enumerate(nodes):
         agent = _free_port(taken)
+        address = HOST if network is None else network.addresses[command.node]
         more = [
             "--block",
             f"--dashboard-agent-listen-port={agent}",
             "--min-worker-port=0",
             "--max-worker-port=0",
             # The others take the head's folder from the cluster, and refuse to be told.
-            *([f"--temp-dir={temp}"] if n == 0 else [f"--node-ip-address={HOST}"]),
+            *([f"--temp-dir={temp}"] if n == 0 else [f"--node-ip-address={address}"]),
         ]
         made.append(NodeCommand(command.node, (*command.argv, *more), command.environment))
     return made
 
 
-def _start(command: NodeCommand, name: str, log: Path) -> subprocess.Popen[bytes]:
+def _start(command: NodeCommand, cluster: Running, log: Path) -> subprocess.Popen[bytes]:
     program = Path(sys.executable).with_name(command.argv[0])
+    inside = () if cluster.network is None else cluster.network.inside(command.node)
     environment = {
         **{key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"},
         **command.environment,
-        MARK: name,
+        MARK: cluster.name,
     }
     with log.open("wb") as out:
         return subprocess.Popen(
-            [str(program), *command.argv[1:]],
+            [*inside, str(program), *command.argv[1:]],
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=out,
@@ -279,19 +308,19 @@ def _start(command: NodeCommand, name: str, log: Path) -> subprocess.Popen[bytes
         )
 
 
-def _await_head(process: subprocess.Popen[bytes], topology: Topology, log: Path) -> None:
+def _await_head(process: subprocess.Popen[bytes], cluster: Running, log: Path) -> None:
     """Wait until the head and its dashboard listen."""
-    ports = [topology.ports.gcs, topology.ports.dashboard]
+    doors = [cluster.address, cluster.dashboard.removeprefix("http://")]
     until = time.monotonic() + HEAD_S
     while time.monotonic() < until:
         if process.poll() is not None:
             raise ClusterError(
-                f"the head of {topology.name} ended with {process.returncode}: {_last_line(log)}"
+                f"the head of {cluster.name} ended with {process.returncode}: {_last_line(log)}"
             )
-        if all(_listens(port) for port in ports):
+        if all(_listens(door) for door in doors):
             return
         time.sleep(0.1)
-    raise ClusterError(f"the head of {topology.name} did not listen within {HEAD_S:.0f} s")
+    raise ClusterError(f"the head of {cluster.name} did not listen within {HEAD_S:.0f} s")
 
 
 def _last_line(log: Path) -> str:
@@ -299,16 +328,17 @@ def _last_line(log: Path) -> str:
     return lines[-1][:300] if lines else "it said nothing"
 
 
-def _listens(port: int) -> bool:
+def _listens(door: str) -> bool:
+    host, _, port = door.rpartition(":")
     try:
-        socket.create_connection((HOST, port), timeout=1.0).close()
+        socket.create_connection((host, int(port)), timeout=1.0).close()
     except OSError:
         return False
     return True
 
 
 def _check_free(name: str, port: int) -> None:
-    if _listens(port):
+    if _listens(f"{HOST}:{port}"):
         raise SettingsError(f"port {port} is taken; name another with --set ports.{name}=PORT")
 
 

@@ -17,6 +17,7 @@ from pmx_ray.remote.token import keep_token, use_token
 cluster = typer.Typer(help="Start, see and end clusters.", no_args_is_help=True)
 
 FORMS = ("ray-start", "ray-up", "kuberay")
+ADDRESSES = ("one", "own")
 
 Settings = Annotated[Path, typer.Argument(help="Topology, e.g. configs/cluster/three_nodes.yaml.")]
 Name = Annotated[
@@ -32,14 +33,34 @@ def mount(app: typer.Typer) -> None:
 
 
 @cluster.command(name="up")
-def up(settings: Settings, *, assignments: Assignments = None) -> None:
+def up(
+    settings: Settings,
+    *,
+    addresses: Annotated[
+        str, typer.Option(help="one: all nodes on loopback; own: one each, which needs root.")
+    ] = "one",
+    span: Annotated[
+        str | None, typer.Option(help="Private addresses, for own. [default: 10.89.0.0/16]")
+    ] = None,
+    assignments: Assignments = None,
+) -> None:
     """Start every node of a topology on this machine, as processes of their own."""
-    from cluster import local  # noqa: PLC0415
+    from cluster import local, namespaces  # noqa: PLC0415
 
+    if addresses not in ADDRESSES:
+        raise SettingsError(
+            f"--addresses was {addresses}; it must be one of {', '.join(ADDRESSES)}"
+        )
     topology = topology_of(settings, assignments)
     token = keep_token()
     say = options.console().print
-    made = local.up(topology, default_root(), joined=_joined, say=say)
+    made = local.up(
+        topology,
+        default_root(),
+        joined=_joined,
+        say=say,
+        span=(span or namespaces.SPAN) if addresses == "own" else None,
+    )
     say(f"cluster: {topology.name} is up, {topology.n_nodes} nodes; token {token}")
     say("Use it with:")
     say(f"  export RAY_AUTH_MODE=token RAY_API_SERVER_ADDRESS={made.dashboard}")
@@ -60,6 +81,7 @@ def status(name: Name = None, *, as_json: Json = False) -> None:
         {
             "node": node["NodeID"][:12],
             "group": node["Labels"].get("pmx-group", ""),
+            "address": node["NodeManagerAddress"],
             "alive": bool(node["Alive"]),
             "cpus": node.get("Resources", {}).get("CPU", 0.0),
             "gpus": node.get("Resources", {}).get("GPU", 0.0),
@@ -73,10 +95,14 @@ def status(name: Name = None, *, as_json: Json = False) -> None:
         )  # fmt: skip
         return
     title = f"{found.name} at {found.address}, dashboard {found.dashboard}"
-    table = Table("node", "group", "alive", "cpus", "gpus", title=title, title_justify="left")
+    columns = ("node", "group", "address", "alive", "cpus", "gpus")
+    table = Table(*columns, title=title, title_justify="left")
     for row in rows:
         alive = "yes" if row["alive"] else "[red]no[/]"
-        table.add_row(row["node"], row["group"], alive, f"{row['cpus']:g}", f"{row['gpus']:g}")
+        table.add_row(
+            row["node"], row["group"], row["address"], alive,
+            f"{row['cpus']:g}", f"{row['gpus']:g}",
+        )  # fmt: skip
     options.console().print(table)
 
 
