@@ -30,6 +30,9 @@ from pmx_ray.provenance import sha256_hex
 Say: TypeAlias = Callable[[str], object]
 Joined: TypeAlias = Callable[[str, int], object]
 
+_started: list[subprocess.Popen[bytes]] = []
+"""What this process started. Nodes outlive it; they are held so that those that end are reaped."""
+
 HOST = "127.0.0.1"
 MARK = "PMX_CLUSTER"
 """In the environment of the first process of each node: the cluster's name."""
@@ -298,7 +301,7 @@ def _start(command: NodeCommand, cluster: Running, log: Path) -> subprocess.Pope
         MARK: cluster.name,
     }
     with log.open("wb") as out:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [*inside, str(program), *command.argv[1:]],
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -306,6 +309,8 @@ def _start(command: NodeCommand, cluster: Running, log: Path) -> subprocess.Pope
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+    _started.append(process)
+    return process
 
 
 def _await_head(process: subprocess.Popen[bytes], cluster: Running, log: Path) -> None:
@@ -407,6 +412,7 @@ def _end(found: Mapping[int, str]) -> None:
         time.sleep(0.05)
     for pid in found:
         _signal(pid, signal.SIGKILL)
+    _started[:] = [process for process in _started if process.poll() is None]
 
 
 def _lives(pid: int) -> bool:

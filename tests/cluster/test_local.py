@@ -120,7 +120,8 @@ def noted(home, **sessions):
 
 def test_processes_when_their_session_carries_the_mark_then_the_nodes(session, tmp_path):
     first, second = (session("sleep", "600", mark="mine") for _ in range(2))
-    assert local.living(noted(tmp_path, head=first, w=second)) == {first: "head", second: "w"}
+    cluster, expected = noted(tmp_path, head=first, w=second), {first: "head", second: "w"}
+    until(lambda: local.living(cluster) == expected, deadline_s=30.0)  # both show what they carry
 
 
 def test_processes_when_the_first_of_the_session_has_ended_then_the_others_are_found(
