@@ -26,10 +26,8 @@ EXIT_FAILED_CELLS = 3
 MARGIN = 2 * 2**30
 """Bytes above what the machine uses now, at which Ray ends the process that takes them."""
 
-KILLED = re.compile(r"OOM kill reason: .*\nSelected to kill: (.*)")
-"""What a raylet logs when it ends processes for want of memory; the processes follow."""
-
-PID = re.compile(r"\bpid=(\d+)")
+KILLED = re.compile(r"^Selected to kill: .*?\bpid=(\d+)", re.MULTILINE)
+"""What a raylet logs of each process that it ends for want of memory."""
 
 STORE_GIB = 0.3
 """Memory of each node in the spill drill; 0.3 of it are the object store, 97 MB."""
@@ -182,8 +180,7 @@ def killed_for_memory(home: Path) -> set[int]:
     found: set[int] = set()
     for log in home.glob("ray/session_2*/logs/raylet*.out"):
         text = log.read_text(encoding="utf-8", errors="replace")
-        for chosen in KILLED.findall(text):
-            found |= {int(pid) for pid in PID.findall(chosen)}
+        found |= {int(pid) for pid in KILLED.findall(text)}
     return found
 
 

@@ -247,10 +247,19 @@ def test_command_when_asked_for_the_list_then_every_drill_is_in_it():
     assert all(f" {name} " in said for name in DRILLS)
 
 
-RAYLET = """[2026-01-02 03:04:05,6 I 7 7] (raylet) node_manager.cc:1: Killing 1 worker(s)
-OOM kill reason: Memory usage 6146732032B exceeded threshold of 6144717824B (24.3% of 2B limit)
-Selected to kill: (Actor(5b): task name=BlockWorker, pid=7786, used=1)
-[2026-01-02 03:04:06,6 I 7 7] (raylet) worker_pool.cc:1: Killing worker pid=99 for another reason
+RAYLET = """[2026-11-23 13:57:11,738 W 11935 11935] (raylet) node_manager.cc:1: Killing workers
+OOM kill reason: Memory usage 2804490240B exceeded threshold of 2790525696B (11.0% of 2B limit)
+Object store memory usage: [- objects spillable: 0
+(global lru) bytes evicted: 0]
+Ray killed 2 worker(s) based on the killing policy
+Considered workers: [
+Selected to kill: (Actor(d96e): lease ID=01, task name=BlockWorker.__init__, pid=12047, used=0.15GB)
+Selected to kill: (Actor(6a66): lease ID=00, task name=BlockWorker.__init__, pid=12046, used=1.31GB)
+Not selected: (Actor(77aa): lease ID=02, task name=BlockWorker.__init__, pid=12050, used=0.01GB)
+]
+Top 10 memory users: PID	MEM(GB)	COMMAND
+12046	1.31	ray::BlockWorker drill_hungry
+[2026-11-23 13:57:11,754 I 11935 11935] (raylet) worker_pool.cc:1: Killing worker pid=99, idle
 """
 
 
@@ -258,5 +267,5 @@ def test_processes_ended_for_memory_when_a_raylet_logged_them_then_those_alone(t
     logs = tmp_path / "ray" / "session_2026" / "logs"
     logs.mkdir(parents=True)
     (logs / "raylet.out").write_text(RAYLET)
-    assert killed_for_memory(tmp_path) == {7786}
+    assert killed_for_memory(tmp_path) == {12046, 12047}
     assert killed_for_memory(tmp_path / "other") == set()
