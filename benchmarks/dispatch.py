@@ -41,9 +41,8 @@ FULL = (
     Case("4 pending, real blocks", 5_000, real=True),
 )
 QUICK = (
-    Case("4 pending, held", 5_000, keep=True),
-    Case("1,000 pending", 5_000, in_flight=500),
-    Case("4 pending, real blocks", 500, real=True),
+    Case("4 pending, held", 3_000, keep=True),
+    Case("1,000 pending", 3_000, in_flight=500),
 )
 
 
@@ -71,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with one_core():
         events = 5_000 if asked.quick else 50_000
         machine = [{"workers": n, "us a block": machine_us(n, events)} for n in WORKERS]
-        kept = records(8_000 if asked.quick else 100_000, 200 if asked.quick else 2_000)
+        kept = records(4_000 if asked.quick else 100_000, 200 if asked.quick else 2_000)
     print_table("the state machine alone", machine)
     print_table("records", [asdict(kept)])
     with get_context("spawn").Pool(1) as pool:

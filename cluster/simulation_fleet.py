@@ -57,11 +57,11 @@ class DriverCosts(Settings):
         To look at what has come, and more for each answer it waits for.
     """
 
-    receive_us: float = Field(default=120.0, ge=0)
-    submit_us: float = Field(default=235.0, ge=0)
-    other_us: float = Field(default=350.0, ge=0)
-    look_us: float = Field(default=115.0, ge=0)
-    look_ns: float = Field(default=1000.0, ge=0)
+    receive_us: float = Field(default=110.0, ge=0)
+    submit_us: float = Field(default=225.0, ge=0)
+    other_us: float = Field(default=380.0, ge=0)
+    look_us: float = Field(default=125.0, ge=0)
+    look_ns: float = Field(default=1020.0, ge=0)
 
     @property
     def block_s(self) -> float:
