@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from pmx_ray._typing import BoolArray
 from pmx_ray.backtest.attempts import forget_attempts
@@ -22,6 +21,7 @@ from pmx_ray.backtest.sweep import Sweep, block_table, load_settled
 from pmx_ray.errors import SettingsError
 from pmx_ray.forecasters.protocol import Status
 from pmx_ray.lake import BlockStore, Receipt, read_block
+from pmx_ray.lake.blocks import from_parquet
 
 FAILED = tuple(status.value for status in Status if status is not Status.OK)
 """Statuses of cells without a forecast."""
@@ -179,7 +179,7 @@ class Rerun:
     def _table_before(self, row: Settled, store: BlockStore) -> pa.Table:
         if row.receipt is None:
             return block_table(self.sweep, row, store)
-        return pq.ParquetFile(pa.BufferReader(self.before[row.block.id])).read()
+        return from_parquet(self.before[row.block.id])
 
 
 def failed_blocks(sweep: Sweep, store: BlockStore, wanted: Wanted) -> Rerun:

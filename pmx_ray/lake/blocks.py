@@ -255,13 +255,22 @@ def read_block(store: BlockStore, receipt: Receipt, schema: pa.Schema) -> pa.Tab
             f"{where} hashes to {_sha256(data)[:12]}; its receipt says {receipt.sha256[:12]}; "
             "run the sweep again, which computes the block anew"
         )
-    table: pa.Table = pq.ParquetFile(pa.BufferReader(data)).read()
+    table = from_parquet(data)
     if not table.schema.equals(schema, check_metadata=True):
         raise LakeError(
             f"{where} has the columns {table.schema.names} under schema {table.schema.metadata}; "
             "another version of the program wrote it; use a new folder for this version's blocks"
         )
     return table
+
+
+def from_parquet(data: bytes) -> pa.Table:
+    """Return the table in the bytes of a block, read by the calling thread alone.
+
+    Arrow's own threads let go of the bytes some time after the read has returned, for which they
+    need the interpreter; where it is ending by then, they end the whole process with SIGABRT.
+    """
+    return pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
 
 
 def verify(store: BlockStore, receipt: Receipt) -> bool:

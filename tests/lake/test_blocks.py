@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -25,7 +27,7 @@ from pmx_ray.lake import (
     verify,
     write_block,
 )
-from pmx_ray.lake.blocks import block_key, receipt_key, to_parquet
+from pmx_ray.lake.blocks import block_key, from_parquet, receipt_key, to_parquet
 
 ID = "ab" + "0" * 30
 SCHEMA = pa.schema(
@@ -202,7 +204,29 @@ def test_to_parquet_when_made_by_pandas_then_its_metadata_left_out() -> None:
 
 def test_to_parquet_when_no_rows_then_schema_kept() -> None:
     data = to_parquet(SCHEMA.empty_table())
-    assert pq.ParquetFile(pa.BufferReader(data)).read().schema.equals(SCHEMA, check_metadata=True)
+    assert from_parquet(data).schema.equals(SCHEMA, check_metadata=True)
+
+
+COUNT_THREADS = """
+import os, sys
+from pathlib import Path
+from pmx_ray.lake.blocks import from_parquet
+data = Path(sys.argv[1]).read_bytes()
+before = len(os.listdir("/proc/self/task"))
+rows = from_parquet(data).num_rows
+print(rows, len(os.listdir("/proc/self/task")) - before)
+"""
+
+
+def test_from_parquet_when_it_has_read_then_no_thread_is_left_that_holds_the_bytes(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "block.parquet").write_bytes(to_parquet(table()))
+    ended = subprocess.run(
+        [sys.executable, "-c", COUNT_THREADS, str(tmp_path / "block.parquet")],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert ended.stdout.split() == ["50", "0"]
 
 
 hex_digits = st.text("0123456789abcdef", min_size=8, max_size=64)
