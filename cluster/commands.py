@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cluster.topology import Head, NodeGroup, Topology, system_config
+from cluster.topology import Head, NodeGroup, Topology, is_loopback, system_config
 from pmx_ray.remote.environment import ONE_THREAD, STEADY
 
 OBJECTS_FRAC, WORKERS_FRAC = 0.3, 0.6
@@ -74,6 +74,9 @@ def head_command(topology: Topology, *, host: str) -> NodeCommand:
 def group_command(topology: Topology, group: NodeGroup, *, n: int, head: str) -> NodeCommand:
     """Return how the ``n``-th node of a group is started, counted from 1.
 
+    It shows its metrics at the topology's port, unless ``head`` is a loopback address: all nodes
+    share that one, and each takes a port that is free.
+
     Parameters
     ----------
     topology : Topology
@@ -93,6 +96,7 @@ def group_command(topology: Topology, group: NodeGroup, *, n: int, head: str) ->
         f"--num-cpus={group.cpus}",
         f"--num-gpus={group.gpus}",
         *((f"--resources={json.dumps(accelerator)}",) if accelerator else ()),
+        *(() if is_loopback(head) else (f"--metrics-export-port={topology.ports.metrics}",)),
         *_memory(group),
         f"--labels={labels}",
     )  # fmt: skip

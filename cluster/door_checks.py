@@ -1,11 +1,10 @@
 """Checks of a cluster's doors: who gets in, and where they listen."""
 
-import ipaddress
 from collections.abc import Iterator
 
 from cluster.check import Check, judged
 from cluster.found import ClusterFacts, JobsApi, Listening
-from cluster.topology import Topology
+from cluster.topology import Topology, is_loopback
 
 UNAUTHORIZED = 401
 FORBIDDEN = 403
@@ -114,13 +113,3 @@ def _where(listening: Listening) -> str:
     if not listening.addresses:
         return f"{listening.port} is closed"
     return f"{listening.port} listens on {', '.join(listening.addresses)}"
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether an address is reached from its own machine only."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

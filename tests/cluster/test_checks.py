@@ -9,7 +9,6 @@ from cluster_cases import GIB, MACHINE, ROOMY, TOKEN_FILE
 
 from cluster.check import Check
 from cluster.checks import examine
-from cluster.door_checks import is_loopback
 from cluster.found import (
     ClusterFacts,
     Disk,
@@ -20,7 +19,7 @@ from cluster.found import (
     NodeFacts,
 )
 from cluster.machine_checks import ray_is_safe
-from cluster.topology import Topology
+from cluster.topology import Topology, is_loopback
 
 TOPOLOGY = Topology.model_validate(
     {

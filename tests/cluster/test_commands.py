@@ -39,6 +39,12 @@ def test_head_when_rendered_then_dashboard_on_loopback_and_death_noticed_soon(ma
     assert json.loads(option(made[0], "system-config"))["health_check_period_ms"] == 1000
 
 
+def test_metrics_when_rendered_then_at_one_port_unless_nodes_share_an_address(made):
+    assert {option(command, "metrics-export-port") for command in made} == {"20080"}
+    here = commands(topology(), host="127.0.0.1")
+    assert [c.node for c in here if "metrics-export-port" in " ".join(c.argv)] == ["head"]
+
+
 def test_gpu_node_when_rendered_then_it_offers_gpus_accelerator_and_labels(made):
     gpu = made[3]
     assert option(gpu, "num-gpus") == "2"
