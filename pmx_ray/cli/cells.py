@@ -42,7 +42,6 @@ def cells(
     from pmx_ray.cli import steps  # noqa: PLC0415
     from pmx_ray.report.cells import CELLS_PAGE, CellReader  # noqa: PLC0415
 
-    options.see_plugins()
     sweep, voice = steps.open_sweep(folder), steps.Voice(options.console(), as_json)
     path = (to or folder / CELLS_PAGE).resolve()
     reader = CellReader(sweep, steps.open_lake(sweep))
@@ -107,7 +106,6 @@ def rerun(
     from pmx_ray.backtest.rerun import Wanted, failed_blocks  # noqa: PLC0415
     from pmx_ray.cli import steps  # noqa: PLC0415
 
-    options.see_plugins()
     sweep, voice = steps.open_sweep(folder), steps.Voice(options.console(), as_json)
     store = steps.open_lake(sweep)
     wanted = Wanted.of(sweep, tickers=ticker or (), labels=spec or (), statuses=status or ())

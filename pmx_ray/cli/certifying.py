@@ -50,7 +50,6 @@ def certify(
     from pmx_ray.governance.policy import GovernancePolicy, load_policy  # noqa: PLC0415
     from pmx_ray.ledger import open_ledger  # noqa: PLC0415
 
-    options.see_plugins()
     voice = steps.Voice(options.console(), as_json)
     sweep = steps.open_sweep(folder)
     asked = load_policy(policy) if policy else GovernancePolicy()

@@ -48,7 +48,6 @@ def select(
     from pmx_ray.governance.policy import GovernancePolicy, load_policy  # noqa: PLC0415
     from pmx_ray.governance.select import choose_primary_model  # noqa: PLC0415
 
-    options.see_plugins()
     voice, sweep = steps.Voice(options.console(), as_json), steps.open_sweep(folder)
     report, _ = evaluated(sweep)
     comparison = compare_sweep(sweep, steps.open_lake(sweep))

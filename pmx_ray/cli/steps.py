@@ -23,6 +23,7 @@ from pmx_ray.backtest.outcome import baseline_id, compare_sweep, evaluate_sweep,
 from pmx_ray.backtest.record import run_record
 from pmx_ray.backtest.settings import ExecutionSettings
 from pmx_ray.backtest.sweep import Sweep
+from pmx_ray.cli.options import see_plugins
 from pmx_ray.cli.progress import Progress
 from pmx_ray.clock import Clock, utc_now
 from pmx_ray.errors import SettingsError
@@ -256,7 +257,8 @@ def _executor(
 
 
 def open_sweep(folder: Path) -> Sweep:
-    """Return the sweep of a folder."""
+    """Return the sweep of a folder; its plugins may lie in the current directory."""
+    see_plugins()
     return folder_of.load(folder)
 
 

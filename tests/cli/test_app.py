@@ -276,6 +276,17 @@ def test_sweep_when_a_plugin_is_no_python_then_exit_2(pmx: Pmx) -> None:
     assert "module 'broken_plugin' cannot be imported: invalid syntax" in pmx.err
 
 
+def test_run_when_a_plugin_lies_in_the_current_directory_then_it_is_found(
+    pmx: Pmx, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (pmx.folder / "plugin_beside.py").write_text("")
+    pmx.write({**SETTINGS, "plugins": ["plugin_beside"]}, long_form())
+    pmx("plan", "sweep.yaml")
+    monkeypatch.setattr("sys.path", [place for place in sys.path if place != str(pmx.folder)])
+    monkeypatch.delitem(sys.modules, "plugin_beside")
+    pmx("run", str(pmx.sweep), "--address", "in-process")
+
+
 def test_sweep_when_the_machine_fails_a_block_then_it_is_tried_again_next_time(pmx: Pmx) -> None:
     settings = {**SETTINGS, "plugins": ["odd_forecasters"], "forecasters": [{"name": "starved"}]}
     pmx.write(settings, long_form())

@@ -120,3 +120,18 @@ def test_cluster_when_nobody_listens_at_the_address_then_an_error_at_once(monkey
             connected(address, n_workers=1),
         ):
             pass
+
+
+def test_cluster_when_its_processes_start_too_slowly_then_an_error_that_says_so(
+    monkeypatch,
+) -> None:
+    def starts_late(**_: object) -> None:
+        raise Exception("The current node timed out during startup")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", starts_late)
+    with (
+        pytest.raises(ClusterError, match="at address 'local': The current node timed out"),
+        connected(None, n_workers=1),
+    ):
+        pass
