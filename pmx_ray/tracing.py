@@ -15,7 +15,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
-from urllib.parse import urlsplit
 
 import structlog
 
@@ -36,7 +35,6 @@ ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"
 """Variables that name a collector, the first set one counts."""
 
 HANDED_ON = (
-    *ENDPOINTS,
     "OTEL_EXPORTER_OTLP_PROTOCOL",
     "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
     "OTEL_SERVICE_NAME",
@@ -44,7 +42,10 @@ HANDED_ON = (
     "OTEL_TRACES_SAMPLER",
     "OTEL_TRACES_SAMPLER_ARG",
 )
-"""Variables that workers are given; headers are not: they hold keys, and Ray shows these."""
+"""Variables that workers are given beside the collector's address, where one is used.
+
+Headers are not: they hold keys, and Ray shows what workers are given.
+"""
 
 FLUSH_MS = 5000
 """Longest wait for a collector where a process is about to be ended."""
@@ -144,10 +145,20 @@ def continued(parent: str) -> Iterator[None]:
 
 
 def handed_on() -> dict[str, str]:
-    """Return the variables that a worker's process needs; none where traces are off."""
+    """Return the variables that a worker's process needs; none where traces are off.
+
+    Of the addresses only the one that counts is among them, and only where spans go there: no
+    other was looked at for a password.
+
+    Raises
+    ------
+    SettingsError
+        If the environment has since come to ask for what cannot be done.
+    """
     if not on():
         return {}
-    given = {name: os.environ[name] for name in HANDED_ON if os.environ.get(name)}
+    address = _endpoint(os.environ) if _asks_for_collector(os.environ) else ""
+    given = {name: os.environ[name] for name in (*HANDED_ON, address) if os.environ.get(name)}
     if os.environ.get(FOLDER):
         given[FOLDER] = str(Path(os.environ[FOLDER]).absolute())
     return given
@@ -213,7 +224,7 @@ def _look() -> None:
 
 def _asks_for_collector(environment: Mapping[str, str]) -> bool:
     """Return whether spans go to a collector; refuse what is not sent from here."""
-    endpoint = next((environment[name] for name in ENDPOINTS if environment.get(name)), "")
+    endpoint = environment.get(_endpoint(environment), "")
     exporter = environment.get("OTEL_TRACES_EXPORTER", "").strip()
     if exporter not in {"", "none", "otlp"}:
         raise SettingsError(f"OTEL_TRACES_EXPORTER was {exporter}; it must be otlp or none")
@@ -222,13 +233,17 @@ def _asks_for_collector(environment: Mapping[str, str]) -> bool:
     for name in ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL"):
         if environment.get(name, "http/protobuf") != "http/protobuf":
             raise SettingsError(f"{name} was {environment[name]}; it must be http/protobuf")
-    parts = urlsplit(endpoint)
-    if "@" in parts.netloc or parts.query:  # workers are given it, and Ray shows that
+    if any(mark in endpoint for mark in "@?#"):  # workers are given it, and Ray shows that
         raise SettingsError(
             "the collector's address holds a user or a query; put keys into "
             "OTEL_EXPORTER_OTLP_HEADERS, on every node"
         )
     return True
+
+
+def _endpoint(environment: Mapping[str, str]) -> str:
+    """Return the variable that names the collector; empty where none does."""
+    return next((name for name in ENDPOINTS if environment.get(name)), "")
 
 
 def _start(folder: str, *, to_collector: bool) -> None:

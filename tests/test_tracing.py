@@ -188,6 +188,44 @@ def test_spans_when_secrets_are_about_then_none_is_in_them(
     assert secret not in str(tracing.handed_on())
 
 
+BARRED = "https://ann:pw@far:4318"
+
+
+@pytest.mark.parametrize(
+    ("asked", "address"),
+    [
+        (
+            {
+                "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://127.0.0.1:9",
+                "OTEL_EXPORTER_OTLP_ENDPOINT": BARRED,
+            },
+            {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://127.0.0.1:9"},
+        ),
+        ({"OTEL_TRACES_EXPORTER": "none", "OTEL_EXPORTER_OTLP_ENDPOINT": BARRED}, {}),
+        ({"OTEL_TRACES_EXPORTER": "none", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": BARRED}, {}),
+    ],
+)
+def test_handed_on_when_an_address_is_not_used_then_workers_are_not_given_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, asked: dict[str, str], address: dict[str, str]
+) -> None:
+    for name, value in asked.items():
+        monkeypatch.setenv(name, value)
+    given = tracing.handed_on()
+    assert given[tracing.FOLDER] == str(folder)
+    assert {name: given[name] for name in given if name in tracing.ENDPOINTS} == address
+    assert "pw" not in str(given.values())
+
+
+def test_handed_on_when_the_address_was_changed_since_then_looked_at_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+    assert tracing.on()
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", BARRED)
+    with pytest.raises(SettingsError, match="OTEL_EXPORTER_OTLP_HEADERS"):
+        tracing.handed_on()
+
+
 def test_traces_when_not_asked_for_then_no_file_no_provider_and_no_layer(tmp_path: Path) -> None:
     with service(tmp_path / "home") as made:
         assert made.ask("GET", f"/v1/signals/{GOOD}").status_code == 200
@@ -219,6 +257,7 @@ def test_traces_when_not_asked_for_then_opentelemetry_is_not_imported() -> None:
         ),
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://ann:pw@far:4318"}, "OTEL_EXPORTER_OTLP_HEADERS"),
         ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://far:4318/?k=pw"}, "OTEL_EXPORTER_OTLP_HEADERS"),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "ann:pw@far:4318"}, "OTEL_EXPORTER_OTLP_HEADERS"),
     ],
 )
 def test_traces_when_asked_for_wrongly_then_the_error_says_what_to_do(
