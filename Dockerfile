@@ -1,12 +1,14 @@
 # One image for every node of a cluster, the signal service and `pmx` itself.
 #   docker build -t pmx-ray:0.1.0 .
-#   docker build -t pmx-ray:0.1.0-gpu --build-arg LOCKS="requirements.lock requirements-gpu.lock" .
+#   docker build -t pmx-ray:0.1.0-gpu --build-arg LOCKS="requirements-image.lock requirements-gpu.lock" .
+# The image's lock is the package's own and what nodes need beside it: a lake in a bucket, a ledger in
+# PostgreSQL, traces to a collector.
 # The same wheels on CPU and GPU nodes; the second set brings CuPy and the CUDA libraries it loads,
 # and asks of its host a driver and the NVIDIA container runtime only.
 ARG BASE=python:3.11-slim-bookworm
 
 FROM ${BASE} AS build
-ARG LOCKS=requirements.lock
+ARG LOCKS=requirements-image.lock
 ENV UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy
 WORKDIR /opt/pmx
 COPY requirements*.lock ./

