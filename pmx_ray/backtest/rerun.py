@@ -3,6 +3,9 @@
 A failed cell is a row like any other, so its block is in the lake and no run computes it again. A
 re-run does, after the cause is mended: a block whose result is the same keeps its bytes and its
 receipt, another one is replaced, and every block without a failed cell is left alone.
+
+Blocks are replaced one by one and ``receipts.jsonl`` is written last. So a re-run that is stopped
+leaves blocks that the file does not know yet; the lake's own receipts name them.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -18,9 +21,9 @@ from pmx_ray.backtest.blocks import BlockPlan, registered_s
 from pmx_ray.backtest.executor import Settled
 from pmx_ray.backtest.frame import FRAME_SCHEMA, QUANTILE_COLUMNS, fold_keys
 from pmx_ray.backtest.sweep import Sweep, block_table, load_settled
-from pmx_ray.errors import SettingsError
+from pmx_ray.errors import CorruptBlockError, MissingValueError, SettingsError
 from pmx_ray.forecasters.protocol import Status
-from pmx_ray.lake import BlockStore, Receipt, read_block
+from pmx_ray.lake import BlockStore, Receipt, load_receipts, read_block, verify
 from pmx_ray.lake.blocks import from_parquet
 
 FAILED = tuple(status.value for status in Status if status is not Status.OK)
@@ -132,12 +135,16 @@ class Rerun:
         Every other block.
     before : mapping of str to bytes
         Parquet of the blocks that were there, by block id.
+    n_found : int
+        Blocks whose result in the lake is later than ``receipts.jsonl``, as a re-run that was
+        stopped leaves them.
     """
 
     sweep: Sweep
     blocks: tuple[Settled, ...]
     rest: tuple[Settled, ...]
     before: Mapping[str, bytes]
+    n_found: int
 
     @property
     def given_up(self) -> tuple[Settled, ...]:
@@ -185,19 +192,49 @@ class Rerun:
 def failed_blocks(sweep: Sweep, store: BlockStore, wanted: Wanted) -> Rerun:
     """Return the blocks of a sweep that was run which hold a failed cell that is meant.
 
+    What a re-run that was stopped has finished counts as it is now. A block with failures that is
+    damaged or gone is among those that are meant, as nobody can tell what it held.
+
     Raises
     ------
     DataError
         If the sweep has not been run as it is now.
     LakeError
-        If a block with failures is not there or is damaged.
+        If the lake cannot be read.
     """
-    settled = load_settled(sweep)
-    blocks = tuple(row for row in settled if wanted.holds(row, store))
-    chosen = {row.block.id for row in blocks}
-    rest = tuple(row for row in settled if row.block.id not in chosen)
+    noted = load_settled(sweep)
+    settled = as_in_lake(noted, store)
+    n_found = sum(_sha256(old) != _sha256(new) for old, new in zip(noted, settled, strict=True))
+    blocks, rest = [], []
+    for row in settled:
+        try:
+            (blocks if wanted.holds(row, store) else rest).append(row)
+        except (CorruptBlockError, MissingValueError):
+            blocks.append(Settled(row.block, None, "the block in the lake cannot be read"))
     before = {row.block.id: store.get(row.receipt.path) for row in blocks if row.receipt}
-    return Rerun(sweep, blocks, rest, before)
+    return Rerun(sweep, tuple(blocks), tuple(rest), before, n_found)
+
+
+def as_in_lake(settled: Sequence[Settled], store: BlockStore) -> tuple[Settled, ...]:
+    """Return blocks with the lake's own receipt, where they had failed and have a later result.
+
+    Of the others nothing is read. A receipt in the lake counts only if its block matches it.
+
+    Raises
+    ------
+    LakeError
+        If the lake cannot be read.
+    """
+    failed = [row.block.id for row in settled if row.receipt is None or row.receipt.failed]
+    held = load_receipts(store, failed)
+
+    def now(row: Settled) -> Settled:
+        receipt = held.get(row.block.id)
+        if receipt is None or receipt.sha256 == _sha256(row) or not verify(store, receipt):
+            return row
+        return Settled(row.block, receipt)
+
+    return tuple(map(now, settled))
 
 
 def failed_rows(store: BlockStore, receipt: Receipt) -> Rows:

@@ -110,21 +110,24 @@ def rerun(
     store = steps.open_lake(sweep)
     wanted = Wanted.of(sweep, tickers=ticker or (), labels=spec or (), statuses=status or ())
     again = failed_blocks(sweep, store, wanted)
-    if not again.blocks:
+    if not again.blocks and not again.n_found:
         voice.say("rerun", "rerun: no cell failed that is asked for; nothing is computed", blocks=0)
         return
+    if again.n_found:
+        text = f"rerun: {again.n_found} blocks were computed again since the last run; they count"
+        voice.say("found", text, found=again.n_found)
     again.forget(store)
     where = options.checked_address(address)
     settled = steps.run_step(
         voice, sweep, store, address=where, outline=again.outline(), given_up=again.given_up
     )
     change = again.change(settled, store)
-    _tell(voice, sweep, change.as_json())
+    _tell(voice, sweep, change.as_json(), n_found=again.n_found)
     if steps.n_unaccepted_blocks(sweep, store, settled):
         raise typer.Exit(EXIT_FAILED_CELLS)
 
 
-def _tell(voice: "Voice", sweep: "Sweep", figures: dict[str, int]) -> None:
+def _tell(voice: "Voice", sweep: "Sweep", figures: dict[str, int], *, n_found: int) -> None:
     """Say what became of the cells, and what to type next."""
     text = (
         f"rerun: {figures['blocks']} blocks, {figures['failed_before']:,} failed cells; "
@@ -139,7 +142,7 @@ def _tell(voice: "Voice", sweep: "Sweep", figures: dict[str, int]) -> None:
             "forecaster is not the one that made the other blocks; raise its version, plan again",
             moved=figures["moved"],
         )
-    if figures["replaced"]:
+    if figures["replaced"] or n_found:
         verbs = " && ".join(
             f"pmx {verb} {sweep.folder}" for verb in ("evaluate", "compare", "report")
         )

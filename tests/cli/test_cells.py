@@ -2,14 +2,17 @@
 
 import json
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from pmx_command import SETTINGS, Pmx, long_form
 from rich.console import Console
 
+from pmx_ray.backtest.executor import Settled
 from pmx_ray.backtest.sweep import load
 from pmx_ray.cli import steps
+from pmx_ray.cli.progress import Progress
 
 PLUGIN = """
 from pathlib import Path
@@ -184,6 +187,76 @@ def test_rerun_when_all_is_mended_then_the_sweep_is_as_if_nothing_had_failed(fra
     whole = json.loads((fresh / "provenance.json").read_text())
     assert mended["forecast_sha256"] == whole["forecast_sha256"]
     assert (mended["n_failed"], mended["n_quarantined_blocks"]) == (0, 0)
+
+
+@pytest.fixture
+def stops(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Return what makes a run end as by a kill once it has settled so many blocks; 0: no more."""
+    watch, after = Progress.watch, [0]
+
+    def until(self: Progress, settled: Iterator[Settled]) -> Iterator[Settled]:
+        for n, row in enumerate(watch(self, settled), 1):
+            if n == after[0]:
+                raise SystemExit(9)
+            yield row
+
+    monkeypatch.setattr(Progress, "watch", until)
+    return lambda n: after.__setitem__(0, n)
+
+
+def results(pmx: Pmx) -> dict[str, bytes]:
+    """Return the bytes of every block in the lake."""
+    return {key: data for key, (data, _) in lake_files(pmx).items() if key.endswith(".parquet")}
+
+
+def test_rerun_when_it_was_stopped_midway_then_repeated_it_ends_as_one_that_was_not(
+    frail: Pmx, stops: Callable[[int], None]
+) -> None:
+    run(frail)
+    for name in ("broken", "no_memory"):
+        (frail.folder / name).unlink()
+    for n_done in (1, 3, 1):  # 5 of the 6 blocks, B's error cells and C's quarantine among them
+        before = lake_files(frail)
+        stops(n_done)
+        frail("rerun", str(frail.sweep), *HERE, code=9)
+        assert len(changed(before, lake_files(frail))) == n_done
+        failed = event(frail("cells", str(frail.sweep), "--json"), "cells")["failed"]
+        assert 0 < failed < 22
+    stops(0)
+    out = frail("rerun", str(frail.sweep), *HERE, "--json")
+    assert event(out, "found")["found"] == 5
+    frail("evaluate", str(frail.sweep))
+    after = results(frail)
+    frail("sweep", "sweep.yaml", *HERE, "--out", "fresh")
+    fresh = frail.folder / "fresh" / "lake" / "blocks"
+    assert after == {f"blocks/{p.relative_to(fresh)}": p.read_bytes() for p in fresh.rglob("*.p*")}
+
+
+def test_rerun_when_it_was_stopped_after_the_last_block_then_repeated_it_takes_them(
+    frail: Pmx, stops: Callable[[int], None]
+) -> None:
+    run(frail)
+    for name in ("broken", "no_memory"):
+        (frail.folder / name).unlink()
+    stops(6)
+    frail("rerun", str(frail.sweep), *HERE, code=9)
+    before = lake_files(frail)
+    out = frail("rerun", str(frail.sweep), *HERE, "--json")
+    assert (event(out, "found")["found"], event(out, "rerun")["blocks"]) == (6, 0)
+    assert "pmx evaluate" in str(event(out, "next")["commands"])
+    assert lake_files(frail) == before
+    frail("evaluate", str(frail.sweep))
+
+
+def test_rerun_when_a_block_was_torn_then_it_is_computed_again(frail: Pmx) -> None:
+    run(frail)
+    before = lake_files(frail)
+    torn = min(frail_blocks(frail, "B"))
+    path = frail.folder / "runs" / "lake" / "blocks" / torn[:2] / f"{torn}.parquet"
+    path.write_bytes(path.read_bytes()[:-1])  # the disk was full between a block and its receipt
+    out = frail("rerun", str(frail.sweep), *HERE, "--status", "error", "--json", code=3)
+    assert event(out, "rerun")["blocks"] == 3
+    assert results(frail) == {k: v for k, (v, _) in before.items() if k.endswith(".parquet")}
 
 
 def test_rerun_when_nothing_was_mended_then_no_byte_in_the_lake_changes(frail: Pmx) -> None:

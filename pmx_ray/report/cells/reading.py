@@ -9,10 +9,10 @@ import numpy.typing as npt
 from pmx_ray.backtest.attempts import Attempt, load_attempts
 from pmx_ray.backtest.blocks import WorkBlock
 from pmx_ray.backtest.receipts import RECEIPTS
-from pmx_ray.backtest.rerun import Rows, failed_rows
+from pmx_ray.backtest.rerun import Rows, as_in_lake, failed_rows
 from pmx_ray.backtest.sweep import Sweep, load_order, load_settled, outline
 from pmx_ray.forecasters.protocol import Status
-from pmx_ray.lake import BlockStore, Receipt, load_receipts
+from pmx_ray.lake import BlockStore, Receipt
 from pmx_ray.report.cells.states import CODES, FIRST_FAILED, STATES
 
 
@@ -148,11 +148,10 @@ def _blocks(sweep: Sweep, store: BlockStore) -> tuple[BlockFacts, ...]:
     """Return the blocks that did the sweep, or those that are planned with what the lake holds."""
     given_up: dict[str, str] = {}
     if (sweep.folder / RECEIPTS).exists():
-        settled = load_settled(sweep)
+        settled = as_in_lake(load_settled(sweep), store)  # a block may be newer than the file
         blocks: Sequence[WorkBlock] = [row.block for row in settled]
         given_up = {row.block.id: row.reason or "" for row in settled if row.receipt is None}
         receipts = {row.block.id: row.receipt for row in settled if row.receipt is not None}
-        receipts |= load_receipts(store, given_up)  # one may have been computed since
     else:
         plan, receipts = outline(sweep, store, verified=False)
         blocks = plan.blocks
