@@ -70,8 +70,8 @@ def ray_up(topology: Topology, *, region: str) -> dict[str, Any]:
         "docker": _docker(topology),
         "file_mounts": {TOKEN_FILE: TOKEN_FILE},
         "available_node_types": {
-            "head": _head_type(topology.head),
-            **{group.name: _group_type(group) for group in topology.groups},
+            "head": _head_type(topology.head, topology.profile),
+            **{group.name: _group_type(group, topology.profile) for group in topology.groups},
         },
         "head_node_type": "head",
         # Ray's own setup commands would install another Ray over the image's.
@@ -90,12 +90,22 @@ def as_yaml(document: dict[str, Any]) -> str:
         f"# Every node gets your {TOKEN_FILE}; make it first, readable by you alone:\n"
         f"#   (umask 077; mkdir -p ~/.ray; openssl rand -hex 32 > {TOKEN_FILE})\n"
     )
+    if not any("IamInstanceProfile" in each["node_config"] for each in _node_types(document)):
+        header += (
+            "# No profile is named: Ray makes one for the head alone, and workers have no right to\n"
+            "# a lake in a bucket. Name one in the topology, e.g. profile: pmx-nodes, that may use\n"
+            "# the bucket, start and end machines (EC2), and hand itself on (iam:PassRole).\n"
+        )
     return header + yaml.safe_dump(document, sort_keys=False, width=1000)
 
 
 def shared_memory_mib(memory_gib: float) -> int:
     """Return how large a container's ``/dev/shm`` must be: its shared objects and a tenth more."""
     return math.ceil(memory_gib * 1024 * OBJECTS_FRAC * 1.1)
+
+
+def _node_types(document: dict[str, Any]) -> list[dict[str, Any]]:
+    return list(document["available_node_types"].values())
 
 
 def _docker(topology: Topology) -> dict[str, Any]:
@@ -113,17 +123,17 @@ def _shm_option(memory_gib: float) -> str:
     return f"--shm-size={shared_memory_mib(memory_gib)}m"
 
 
-def _head_type(head: Head) -> dict[str, Any]:
+def _head_type(head: Head, profile: str | None) -> dict[str, Any]:
     return {
         "min_workers": 0,
         "max_workers": 0,
         "resources": {"CPU": head.slots, "memory": _memory_bytes(head)},
         "labels": {GROUP_LABEL: "head"},
-        "node_config": _node_config(_head_machine(head)),
+        "node_config": _node_config(_head_machine(head), profile),
     }
 
 
-def _group_type(group: NodeGroup) -> dict[str, Any]:
+def _group_type(group: NodeGroup, profile: str | None) -> dict[str, Any]:
     if group.machine is None:
         raise SettingsError(
             f"group {group.name} names no machine; `ray up` needs one, e.g. machine: m7i.4xlarge"
@@ -134,7 +144,7 @@ def _group_type(group: NodeGroup) -> dict[str, Any]:
         resources["GPU"] = group.gpus
     if group.accelerator is not None:
         resources[f"accelerator_type:{group.accelerator}"] = 1
-    node_config = _node_config(group.machine)
+    node_config = _node_config(group.machine, profile)
     if group.spot:
         node_config["InstanceMarketOptions"] = {"MarketType": "spot"}
     return {
@@ -147,9 +157,13 @@ def _group_type(group: NodeGroup) -> dict[str, Any]:
     }
 
 
-def _node_config(machine: str) -> dict[str, Any]:
+def _node_config(machine: str, profile: str | None) -> dict[str, Any]:
     # Without HttpTokens a program that can be made to fetch a URL could read the node's rights.
-    return {"InstanceType": machine, "MetadataOptions": {"HttpTokens": "required"}}
+    plain = {"InstanceType": machine, "MetadataOptions": {"HttpTokens": "required"}}
+    if profile is None:
+        return plain
+    named = "Arn" if profile.startswith("arn:") else "Name"
+    return {**plain, "IamInstanceProfile": {named: profile}}
 
 
 def _head_machine(head: Head) -> str:

@@ -21,6 +21,16 @@ _WORD = r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"
 _KEY, _VALUE = re.compile(rf"({_WORD}/)?{_WORD}"), re.compile(_WORD)
 
 
+Profile = Annotated[
+    str,
+    Field(
+        pattern=r"^([A-Za-z0-9_+=,.@-]{1,128}"
+        r"|arn:aws[a-z-]*:iam::[0-9]{12}:instance-profile/[!-~]{1,640})$"
+    ),
+]
+"""An instance profile of AWS, by name or by ARN."""
+
+
 class Ports(Settings):
     """Ports of the head; fixed, so that a firewall can name them.
 
@@ -183,6 +193,9 @@ class Topology(Settings):
         Where blocks go: a folder or bucket that every node sees. On one machine the runs' folder.
     image : str
         Container image of every node.
+    profile : str, optional
+        Instance profile of every node that `ray up` starts, by name or ARN: what it may do on AWS.
+        It needs the lake's bucket, and for the head what Ray needs to start and end nodes.
     ports : Ports
         Of the head.
     health : Health
@@ -196,6 +209,7 @@ class Topology(Settings):
     groups: tuple[NodeGroup, ...] = ()
     lake: str | None = None
     image: str = "pmx-ray:latest"
+    profile: Profile | None = None
     ports: Ports = Ports()
     health: Health = Health()
     idle_minutes: float = Field(default=5.0, gt=0)

@@ -6,6 +6,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import ValidationError
+from ray.autoscaler._private.aws.config import _configure_iam_role
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.scripts.scripts import start
 
@@ -117,6 +118,35 @@ def test_group_when_spot_then_only_it_is_bought_on_the_spot_market(fleet):
     assert on_spot == ["spot"]
     assert kinds["spot"]["node_config"]["InstanceMarketOptions"] == {"MarketType": "spot"}
     assert kinds["spot"]["labels"]["ray.io/market-type"] == "spot"
+
+
+ARN = "arn:aws:iam::123456789012:instance-profile/lab/pmx-nodes"
+
+
+@pytest.mark.parametrize(
+    ("profile", "written"), [("pmx-nodes", {"Name": "pmx-nodes"}), (ARN, {"Arn": ARN})]
+)
+def test_profile_when_named_then_every_node_has_it_and_ray_makes_none(fleet, profile, written):
+    text = as_yaml(ray_up(fleet.model_copy(update={"profile": profile}), region=REGION))
+    # Ray's own step asks AWS for nothing where the head has a profile
+    prepared = _configure_iam_role(accepted(yaml.safe_load(text)))
+    kinds = prepared["available_node_types"]
+    assert len(kinds) == 4
+    for kind in kinds.values():
+        assert kind["node_config"]["IamInstanceProfile"] == written
+    assert "No profile" not in text
+
+
+def test_profile_when_none_is_named_then_the_file_says_what_workers_lack(fleet):
+    text = as_yaml(ray_up(fleet, region=REGION))
+    assert "workers have no right to\n# a lake in a bucket" in text
+    assert "IamInstanceProfile" not in text
+
+
+@pytest.mark.parametrize("profile", ["", "a b", "arn:aws:iam::1:role/x", "pmx\n", "x" * 129])
+def test_profile_when_not_one_of_aws_then_refused(profile):
+    with pytest.raises(ValueError, match="profile"):
+        of(group(), profile=profile)
 
 
 def test_max_workers_when_groups_grow_then_their_sum(fleet):
