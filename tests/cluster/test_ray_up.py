@@ -139,7 +139,7 @@ def test_profile_when_named_then_every_node_has_it_and_ray_makes_none(fleet, pro
 
 def test_profile_when_none_is_named_then_the_file_says_what_workers_lack(fleet):
     text = as_yaml(ray_up(fleet, region=REGION))
-    assert "workers have no right to\n# a lake in a bucket" in text
+    assert "workers have no\n# right to a lake in a bucket" in text
     assert "IamInstanceProfile" not in text
 
 
