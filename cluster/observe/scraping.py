@@ -65,13 +65,18 @@ def prometheus_settings(
         ``prom_metrics_service_discovery.json`` of the cluster, on the head.
     service : ServiceTarget, optional
         The signal service; not asked unless given.
-    interval_s, service_interval_s : float
-        Seconds between scrapes of Ray and of the service.
+    interval_s : float
+        Seconds between scrapes of Ray, and between looks at who is there.
+    service_interval_s : float
+        Seconds between scrapes of the service.
     """
     jobs: list[dict[str, Any]] = [
         {
             "job_name": "ray",
-            "file_sd_configs": [{"files": [str(discovery)]}],
+            # The file is a link into a session's folder, which Prometheus does not watch.
+            "file_sd_configs": [
+                {"files": [str(discovery)], "refresh_interval": _duration(interval_s)}
+            ],
             "relabel_configs": [
                 {
                     "source_labels": ["__address__"],

@@ -96,6 +96,12 @@ def test_observe_when_a_cluster_was_started_here_then_its_folder_is_read(home):
     assert "2 clusters were started here" in refusal(home)
 
 
+def test_observe_when_written_then_prometheus_looks_for_nodes_as_often_as_it_asks(home):
+    settings = yaml.safe_load(written(home)["prometheus.yml"])
+    (found,) = job(settings, "ray")["file_sd_configs"]
+    assert found["refresh_interval"] == settings["global"]["scrape_interval"] == "10000ms"
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [

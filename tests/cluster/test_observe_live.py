@@ -1,5 +1,6 @@
 """Every expression of every dashboard and rule, by a real Prometheus that scrapes a real sweep."""
 
+import json
 import os
 import shutil
 import socket
@@ -97,6 +98,10 @@ class Watched:
 
     def names(self):
         return set(self.get("label/__name__/values"))
+
+    def targets(self):
+        """Return the addresses that are asked."""
+        return {found["labels"]["instance"] for found in self.get("targets")["activeTargets"]}
 
     def course(self, expr):
         """Return the series that an expression gives over the last ten minutes."""
@@ -227,6 +232,27 @@ def watched(pmx, cluster, tmp_path_factory):
                 made.ask("GET", f"/v1/signals/{GOOD}")
             pmx("sweep", "after.yaml", "--address", cluster.address)()
             yield watched
+
+
+def test_targets_when_the_file_behind_rays_link_changes_then_others_are_asked(tmp_path):
+    if shutil.which("prometheus") is None:
+        pytest.skip("no prometheus is installed (Debian: prometheus)")
+    session, link = tmp_path / "session", tmp_path / "ray" / scraping.DISCOVERY
+    session.mkdir()
+    link.parent.mkdir()
+    link.symlink_to(session / scraping.DISCOVERY)  # as Ray does
+
+    def renew(*targets):
+        made = session / "made"
+        made.write_text(json.dumps([{"targets": targets}]))
+        made.replace(session / scraping.DISCOVERY)
+
+    renew("127.0.0.1:1")
+    with prometheus(tmp_path, scraping.prometheus_settings(discovery=link, interval_s=0.2)) as seen:
+        until(seen.ready, deadline_s=60.0)
+        until(lambda: seen.targets() == {"127.0.0.1:1"}, deadline_s=60.0)
+        renew("127.0.0.1:1", "127.0.0.1:2")
+        until(lambda: seen.targets() == {"127.0.0.1:1", "127.0.0.1:2"}, deadline_s=60.0)
 
 
 @pytest.mark.drill
