@@ -234,6 +234,7 @@ def watched(pmx, cluster, tmp_path_factory):
             yield watched
 
 
+@pytest.mark.drill
 def test_targets_when_the_file_behind_rays_link_changes_then_others_are_asked(tmp_path):
     if shutil.which("prometheus") is None:
         pytest.skip("no prometheus is installed (Debian: prometheus)")
