@@ -122,9 +122,9 @@ RULES: tuple[AlertRule, ...] = (
     ),
     AlertRule(
         "ClusterGone", "cluster", "critical",
-        'absent(up{job="ray"})',
+        'absent(up{job="ray"} == 1)',  # who crashes leaves its addresses behind
         "2m",
-        "Nothing of Ray is scraped: no cluster, or its discovery file is elsewhere.",
+        "No node of Ray answers Prometheus: no cluster, or its discovery file is elsewhere.",
         "Look at `pmx cluster status`. After a restart the discovery file may lie in another "
         "folder: run `pmx cluster observe` again.",
     ),

@@ -118,7 +118,14 @@ CASES = [
     Case("WorkersDying", 1, {f"ray_pmx_lost_workers_total{{{CPU}}}": "0+1x30"}),
     Case("WorkersDying", 0, {f"ray_pmx_lost_workers_total{{{CPU}}}": "0 0 0 3x30"}),
     Case("ClusterGone", 1, up("other")),
+    Case("ClusterGone", 1, id="its addresses are left", series={
+        **up("ray", "ray", value="1x5 0x25"), **up("other"),
+    }),
     Case("ClusterGone", 0, up("ray")),
+    Case("ClusterGone", 0, id="one node answers", series={
+        **up("ray", "ray", value="1x5 0x25"), 'up{job="ray",instance="9"}': "1x30",
+    }),
+    Case("ClusterGone", 0, id="for less than two minutes", series=up("ray", value="1x8 0x20")),
     Case("TargetDown", 1, {**up("ray"), 'up{job="ray",instance="9"}': "1x6 0x20"}),
     Case("TargetDown", 0, up("ray", "ray")),
     Case("NodeGone", 1, {**up("ray", "ray"), 'up{job="ray",instance="9"}': "1x6 stale"}),
