@@ -163,6 +163,30 @@ class Rerun:
         """Drop what the lake keeps of earlier attempts at these blocks."""
         forget_attempts(store, [row.block.id for row in self.blocks])
 
+    def outcome(
+        self, computed: Sequence[Settled], store: BlockStore
+    ) -> tuple[tuple[Settled, ...], tuple[Settled, ...]]:
+        """Return all blocks as they are from now on, and those that could not be computed again.
+
+        Where a machine failed, with no memory or a worker lost, the block that was there is still
+        in the lake, with its good cells: it stays, and counts as before.
+
+        Parameters
+        ----------
+        computed : sequence of Settled
+            All blocks of the sweep, as the run left them.
+        store : BlockStore
+            The lake.
+        """
+        before = {row.block.id: _sha256(row) for row in self.blocks if row.receipt is not None}
+        settled = as_in_lake(computed, store)
+        failed = tuple(
+            old
+            for old, now in zip(computed, settled, strict=True)
+            if old.receipt is None and now.receipt and before.get(old.block.id) == _sha256(now)
+        )
+        return settled, failed
+
     def change(self, settled: Sequence[Settled], store: BlockStore) -> Change:
         """Return what became of the cells, from all blocks of the sweep after the re-run."""
         now = {row.block.id: row for row in settled}
@@ -205,7 +229,7 @@ def failed_blocks(sweep: Sweep, store: BlockStore, wanted: Wanted) -> Rerun:
     noted = load_settled(sweep)
     settled = as_in_lake(noted, store)
     n_found = sum(_sha256(old) != _sha256(new) for old, new in zip(noted, settled, strict=True))
-    blocks, rest = [], []
+    blocks, rest = list[Settled](), list[Settled]()
     for row in settled:
         try:
             (blocks if wanted.holds(row, store) else rest).append(row)

@@ -104,6 +104,7 @@ def rerun(
 ) -> None:
     """Compute the blocks of failed and quarantined cells again; every other block stays."""
     from pmx_ray.backtest.rerun import Wanted, failed_blocks  # noqa: PLC0415
+    from pmx_ray.backtest.sweep import save_receipts  # noqa: PLC0415
     from pmx_ray.cli import steps  # noqa: PLC0415
 
     sweep, voice = steps.open_sweep(folder), steps.Voice(options.console(), as_json)
@@ -118,12 +119,20 @@ def rerun(
         voice.say("found", text, found=again.n_found)
     again.forget(store)
     where = options.checked_address(address)
-    settled = steps.run_step(
+    computed = steps.run_step(
         voice, sweep, store, address=where, outline=again.outline(), given_up=again.given_up
     )
+    settled, not_computed = again.outcome(computed, store)
+    save_receipts(sweep, settled)
     change = again.change(settled, store)
     _tell(voice, sweep, change.as_json(), n_found=again.n_found)
-    if steps.n_unaccepted_blocks(sweep, store, settled):
+    for row in not_computed:
+        text = (
+            f"rerun: block {row.block.id[:12]} of {row.block.spec.label} could not be computed "
+            f"again and stays as it was: {row.reason}"
+        )
+        voice.say("not_computed", text, block=row.block.id, reason=row.reason)
+    if not_computed or steps.n_unaccepted_blocks(sweep, store, settled):
         raise typer.Exit(EXIT_FAILED_CELLS)
 
 

@@ -28,7 +28,7 @@ def level(ticker, last):
     broken = Path("broken").exists() and Path("broken").read_text()
     if broken and ticker == "B" and last >= np.datetime64(broken):
         raise ZeroDivisionError("planted <script>window.owned=1</script>")
-    if Path("no_memory").exists() and ticker == "C":
+    if Path("no_memory").exists() and ticker == (Path("no_memory").read_text() or "C"):
         raise MemoryError("planted")
     return 0.001 if Path("other").exists() else 0.0
 
@@ -313,6 +313,29 @@ def test_rerun_when_the_forecaster_changed_otherwise_then_it_says_so(frail: Pmx)
     assert told["blocks"] == 1
     assert told["mended"] > 0
     assert told["moved"] == event(out, "moved")["moved"] == 11 - told["mended"]
+
+
+def test_rerun_when_a_block_has_no_memory_now_then_its_good_cells_stay(frail: Pmx) -> None:
+    one_block = {"tickers_per_block": 1, "folds_per_block": 99}
+    frail.write({**PLANTED, "execution": one_block}, long_form())
+    (frail.folder / "broken").write_text("2015-07-20")  # B fails in the later of its folds
+    run(frail)
+    before = event(frail("cells", str(frail.sweep), "--json"), "cells")["states"]
+    (frail.folder / "broken").unlink()
+    (frail.folder / "no_memory").write_text("B")
+    out = frail("rerun", str(frail.sweep), *HERE, "--json", code=3)
+    told = event(out, "rerun")
+    after = event(frail("cells", str(frail.sweep), "--json"), "cells")["states"]
+    assert 0 < before["error"] < 11
+    assert after == {"done": before["done"] + 11, "error": before["error"]}
+    assert (told["mended"], told["same"], told["moved"]) == (11, before["error"], 0)
+    assert (told["blocks"], told["replaced"]) == (2, 1)
+    assert event(out, "not_computed")["reason"] == "given up after 1 attempt: MemoryError: planted"
+    assert "moved" not in {row["event"] for row in map(json.loads, out.splitlines())}
+    frail("evaluate", str(frail.sweep), code=3)
+    (frail.folder / "no_memory").unlink()
+    told = event(frail("rerun", str(frail.sweep), *HERE, "--json"), "rerun")
+    assert (told["mended"], told["moved"]) == (before["error"], 0)
 
 
 @pytest.mark.parametrize(
