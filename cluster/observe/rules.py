@@ -1,8 +1,8 @@
 """Alert rules: what is worth waking somebody for, why, and what to do about it.
 
-Counters of a sweep live as long as its driver, and Ray shows them from its first report on. So
-rules about them look at how much there is, and not at how fast it grows: the growth up to the
-first report is never seen.
+Counters of a sweep live as long as its driver, and Ray shows them from its first report on, with
+what they have by then. Prometheus' ``rate`` and ``increase`` never see that first part, which may
+be all there is. So rules about them look at how much there is, or at ``_gained``.
 """
 
 from collections.abc import Sequence
@@ -64,6 +64,12 @@ class AlertRule:
     remedy: str
 
 
+def _gained(metric: str, window: str) -> str:
+    """Return what a driver's counter gained, and all it has where it was not there before."""
+    now = f"sum by ({DRIVER}) ({metric})"
+    return f"({now} - (sum by ({DRIVER}) ({metric} offset {window}) or 0 * {now}))"
+
+
 _CELLS = f"sum by ({DRIVER}) (ray_pmx_cells_total)"
 _FAILED = f"sum by ({DRIVER}) (ray_pmx_failed_cells_total)"
 _LOST = f"sum by ({DRIVER}) (ray_pmx_lost_seconds_total)"
@@ -84,7 +90,7 @@ RULES: tuple[AlertRule, ...] = (
     AlertRule(
         "SweepStalled", "sweep", "warning",
         f"sum by ({DRIVER}) (ray_pmx_blocks_in_flight) > 0 "
-        f"unless sum by ({DRIVER}) (increase(ray_pmx_blocks_total[15m])) > 0",
+        f"unless {_gained('ray_pmx_blocks_total', '2m')} > 0",
         "15m",
         "{{ $value }} blocks are at workers and none has finished for 15 minutes.",
         "Look at the workers in the Ray dashboard (stack trace). A forecaster may hang, or a block "
@@ -107,7 +113,7 @@ RULES: tuple[AlertRule, ...] = (
     ),
     AlertRule(
         "RetriesCostly", "sweep", "warning",
-        f"{_LOST} / ({_LOST} + {_USED}) > {LOST_FRAC} and {_LOST} > {LOST_S:g}",
+        f"{_LOST} / ({_LOST} + ({_USED} or 0 * {_LOST})) > {LOST_FRAC} and {_LOST} > {LOST_S:g}",
         "2m",
         "{{ $value | humanizePercentage }} of the workers' time went into blocks that were lost.",
         "Label cause says whether blocks raised or workers died. Where they die: memory (give a "
@@ -115,7 +121,7 @@ RULES: tuple[AlertRule, ...] = (
     ),
     AlertRule(
         "WorkersDying", "sweep", "warning",
-        f"sum by ({DRIVER}) (increase(ray_pmx_lost_workers_total[10m])) > {DEATHS}",
+        f"{_gained('ray_pmx_lost_workers_total', '10m')} > {DEATHS}",
         "0s",
         "Workers died {{ $value | humanize }} times in ten minutes.",
         "Ray's log of the node says why: out of memory, a crash of a library, or a lost machine.",

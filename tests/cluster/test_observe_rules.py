@@ -83,6 +83,24 @@ CASES = [
     Case("SweepStalled", 0, at="40m", series={
         f"ray_pmx_blocks_in_flight{{{CPU}}}": "2x60", f"ray_pmx_blocks_total{{{DRIFT}}}": "0+1x60",
     }),
+    Case("SweepStalled", 1, at="28m", id="since ten minutes after its start", series={
+        f"ray_pmx_blocks_in_flight{{{CPU}}}": "2x60",
+        f"ray_pmx_blocks_total{{{DRIFT}}}": "0+1x10 10x50",
+    }),
+    Case("SweepStalled", 1, at="20m", id="no block has finished", series={
+        f"ray_pmx_blocks_in_flight{{{CPU}}}": "2x60",
+    }),
+    Case("SweepStalled", 0, at="24m", id="for less than 15 minutes", series={
+        f"ray_pmx_blocks_in_flight{{{CPU}}}": "2x60",
+        f"ray_pmx_blocks_total{{{DRIFT}}}": "0+1x10 10x50",
+    }),
+    Case("SweepStalled", 0, at="20m", id="the first block took 14 minutes", series={
+        f"ray_pmx_blocks_in_flight{{{CPU}}}": "2x60", f"ray_pmx_blocks_total{{{DRIFT}}}": "_x14 1x60",
+    }),
+    Case("SweepStalled", 0, at="40m", id="a block every 14 minutes", series={
+        f"ray_pmx_blocks_in_flight{{{CPU}}}": "2x60",
+        f"ray_pmx_blocks_total{{{DRIFT}}}": "1x13 2x13 3x13 4x13",
+    }),
     Case("CellsQuarantined", 1, {f"ray_pmx_quarantined_cells_total{{{DRIFT}}}": "6x30"}),
     Case("CellsQuarantined", 0, {f"ray_pmx_cells_total{{{DRIFT}}}": "600x30"}),
     Case("CellsFailing", 1, {
@@ -115,8 +133,30 @@ CASES = [
         f'ray_pmx_lost_seconds_total{{cause="died",{DRIFT}}}': "60x30",
         f"ray_pmx_block_seconds_sum{{{DRIFT}}}": "60x30",
     }),
+    Case("RetriesCostly", 1, id="no block has finished", series={
+        f'ray_pmx_lost_seconds_total{{cause="raised",{DRIFT}}}': "61x30",
+    }),
+    Case("RetriesCostly", 1, id="another sweep's have", series={
+        f'ray_pmx_lost_seconds_total{{cause="raised",{DRIFT}}}': "61x30",
+        f'ray_pmx_block_seconds_sum{{forecaster="drift",device="cpu",{OTHER}}}': "9000x30",
+    }),
+    Case("RetriesCostly", 0, id="no block has finished for a minute", series={
+        f'ray_pmx_lost_seconds_total{{cause="raised",{DRIFT}}}': "60x30",
+    }),
     Case("WorkersDying", 1, {f"ray_pmx_lost_workers_total{{{CPU}}}": "0+1x30"}),
     Case("WorkersDying", 0, {f"ray_pmx_lost_workers_total{{{CPU}}}": "0 0 0 3x30"}),
+    Case("WorkersDying", 1, {f"ray_pmx_lost_workers_total{{{CPU}}}": "_x7 16x30"}, id="at once"),
+    Case("WorkersDying", 1, id="some at once, then more", series={
+        f"ray_pmx_lost_workers_total{{{CPU}}}": "_x5 3 3 6x30",
+    }),
+    Case("WorkersDying", 1, id="of one device after the other", series={
+        f"ray_pmx_lost_workers_total{{{CPU}}}": "3x30",
+        f'ray_pmx_lost_workers_total{{device="gpu",{DRIVER}}}': "_x7 6x30",
+    }),
+    Case("WorkersDying", 0, {f"ray_pmx_lost_workers_total{{{CPU}}}": "_x7 5x30"}, id="five"),
+    Case("WorkersDying", 0, at="30m", id="half an hour ago", series={
+        f"ray_pmx_lost_workers_total{{{CPU}}}": "16x60",
+    }),
     Case("ClusterGone", 1, up("other")),
     Case("ClusterGone", 1, id="its addresses are left", series={
         **up("ray", "ray", value="1x5 0x25"), **up("other"),
