@@ -24,9 +24,10 @@ COPY tune_jobs tune_jobs
 COPY cluster cluster
 RUN VIRTUAL_ENV=.venv .venv/bin/uv pip install --no-cache --no-deps --no-build-isolation .
 COPY configs configs
-# Compiled kernels are kept for one instruction set, so that nodes of any make load the same ones
-# and give the same bytes; a node without AVX2 compiles its own.
-ENV NUMBA_CPU_NAME=x86-64-v3 NUMBA_CACHE_DIR=/opt/pmx/kernels
+# Compiled kernels are kept for one instruction set, AVX2 with FMA, so that nodes of any make load the
+# same ones; every node must have it. Without the empty features numba takes this host's own, compiles
+# for them, and no other make of node finds what it compiled.
+ENV NUMBA_CPU_NAME=x86-64-v3 NUMBA_CPU_FEATURES="" NUMBA_CACHE_DIR=/opt/pmx/kernels
 RUN mkdir kernels \
     && .venv/bin/pmx sweep configs/sweep/demo.yaml --address in-process --out /tmp/warm \
     && rm -r /tmp/warm \
@@ -36,7 +37,7 @@ FROM ${BASE}
 RUN useradd --uid 1000 --create-home ray
 COPY --from=build /opt/pmx /opt/pmx
 ENV PATH=/opt/pmx/.venv/bin:$PATH \
-    NUMBA_CPU_NAME=x86-64-v3 PMX_KERNELS=/opt/pmx/kernels \
+    NUMBA_CPU_NAME=x86-64-v3 NUMBA_CPU_FEATURES="" PMX_KERNELS=/opt/pmx/kernels \
     PYTHONDONTWRITEBYTECODE=1 RAY_AUTH_MODE=token RAY_enable_open_telemetry=0
 WORKDIR /opt/pmx
 USER 1000

@@ -1,6 +1,8 @@
 """The image: what a linter says of it, and that it holds what its nodes need."""
 
+import os
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -64,6 +66,27 @@ def test_image_when_run_then_kernels_come_from_the_build_and_the_cache_is_a_copy
     assert "NUMBA_CACHE_DIR=/opt/pmx/kernels" in build
     assert "PMX_KERNELS=/opt/pmx/kernels" in run
     assert "NUMBA_CACHE_DIR" not in run  # an image is read-only
-    of_cpu = re.findall(r"NUMBA_CPU_NAME=(\S+)", LINES)
-    assert len(of_cpu) == 2
-    assert len(set(of_cpu)) == 1
+
+
+def stages() -> list[dict[str, str]]:
+    """Return the variables of each stage, as its programs see them."""
+    texts = re.split(r"^FROM .*$", LINES.replace("\\\n", " "), flags=re.MULTILINE)[1:]
+    lines = [re.findall(r"^ENV (.*)$", text, flags=re.MULTILINE) for text in texts]
+    return [
+        dict(word.split("=", 1) for line in stage for word in shlex.split(line)) for stage in lines
+    ]
+
+
+def test_image_when_built_and_when_run_then_kernels_are_of_one_processor_and_no_hosts_own():
+    of_cpu = ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES")
+    build, run = ({name: stage[name] for name in of_cpu} for stage in stages())
+    assert build == run
+    code = (
+        "from numba.core.registry import cpu_target\n"
+        "print(*cpu_target.target_context.codegen().magic_tuple()[1:], sep='|')"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | run, capture_output=True, text=True,
+        check=True,
+    )  # fmt: skip
+    assert told.stdout == "x86-64-v3|\n"  # the key of what is kept: no feature of this machine
