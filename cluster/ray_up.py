@@ -93,8 +93,8 @@ def as_yaml(document: dict[str, Any]) -> str:
     if not any("IamInstanceProfile" in each["node_config"] for each in _node_types(document)):
         header += (
             "# No profile is named: Ray makes one for the head alone, and workers have no\n"
-            "# right to a lake in a bucket. Name one in the topology, e.g. profile: pmx-nodes: it must be\n"
-            "# allowed the bucket, and for the head EC2 and iam:PassRole of itself.\n"
+            "# right to a lake in a bucket. Name one in the topology, e.g. profile: pmx-nodes;\n"
+            "# it must be allowed the bucket, and for the head EC2 and iam:PassRole of itself.\n"
         )
     return header + yaml.safe_dump(document, sort_keys=False, width=1000)
 
