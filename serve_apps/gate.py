@@ -35,6 +35,9 @@ FAULT = "this is our fault; the log has more"
 PROBES = frozenset({"/livez", "/readyz", "/version"})
 """Answered from memory at any rate: many strangers must not make a replica look dead."""
 
+SCRAPED = "/metrics"
+"""Asked every few seconds by a machine; noted where that fails."""
+
 BODILESS = frozenset({"GET", "HEAD"})
 """Methods whose body no route reads; nobody is waited for."""
 
@@ -131,9 +134,10 @@ class Gate:
                 self._note(self._line(scope, answer, caller, time.perf_counter() - began))
 
     def _leaves_a_line(self, scope: Scope, answer: "_Answer", caller: Caller) -> bool:
-        """Return whether an answer is noted: probes and refused strangers do not fill the trail."""
+        """Return whether an answer is noted: probes, scrapes and floods do not fill the trail."""
         flood = caller.scope is None and answer.status == 429
-        return scope["path"] not in PROBES and not flood
+        scrape = scope["path"] == SCRAPED and answer.status == 200
+        return scope["path"] not in PROBES and not flood and not scrape
 
     def _line(
         self, scope: Scope, answer: "_Answer", caller: Caller, latency_s: float

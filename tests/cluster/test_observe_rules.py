@@ -95,7 +95,8 @@ CASES = [
         f"ray_pmx_blocks_total{{{DRIFT}}}": "0+1x10 10x50",
     }),
     Case("SweepStalled", 0, at="20m", id="the first block took 14 minutes", series={
-        f"ray_pmx_blocks_in_flight{{{CPU}}}": "2x60", f"ray_pmx_blocks_total{{{DRIFT}}}": "_x14 1x60",
+        f"ray_pmx_blocks_in_flight{{{CPU}}}": "2x60",
+        f"ray_pmx_blocks_total{{{DRIFT}}}": "_x14 1x60",
     }),
     Case("SweepStalled", 0, at="40m", id="a block every 14 minutes", series={
         f"ray_pmx_blocks_in_flight{{{CPU}}}": "2x60",

@@ -9,7 +9,7 @@ from starlette.responses import JSONResponse
 
 from serve_apps import gate as module
 from serve_apps.admission import AdmissionSettings
-from serve_apps.gate import COOKIE, PROBES, STRANGERS_AT_ONCE, Gate
+from serve_apps.gate import COOKIE, PROBES, SCRAPED, STRANGERS_AT_ONCE, Gate
 from serve_apps.tokens import Scope, add_token, load_keyring
 
 READ, TRADE, ADMIN = Scope
@@ -313,6 +313,23 @@ def test_gate_when_answered_then_a_record_and_headers_say_by_whom(guarded):
     assert found == ("read", "GET", "/read", 200, "an-id")
     assert (record.replica, record.at) == ("r0", MovingClock().now)
     assert record.latency_s >= 0
+
+
+def test_gate_when_scraped_then_noted_only_where_that_fails(tmp_path):
+    async def failing(scope, receive, send):
+        if b"fail" in scope["query_string"]:
+            raise ZeroDivisionError
+        await echo(scope, receive, send)
+
+    guarded = Fixture(tmp_path, app=failing, requests_per_s=0.001, burst=3)
+    with structlog.testing.capture_logs():
+        for url, token in (
+            (SCRAPED, READ), (SCRAPED, None), (f"{SCRAPED}?fail", READ), (f"{SCRAPED}/x", READ),
+            (SCRAPED, READ),
+        ):  # fmt: skip
+            guarded.ask("GET", url, token=guarded.tokens.get(token))
+    noted = [(record.path, record.status) for record in guarded.records]
+    assert noted == [(SCRAPED, 401), (SCRAPED, 500), (f"{SCRAPED}/x", 200), (SCRAPED, 429)]
 
 
 def test_gate_when_path_is_long_or_holds_control_characters_then_record_is_one_line(guarded):
