@@ -32,6 +32,9 @@ DISK_FREE_FRAC, STORE_USED_FRAC, MEMORY_USED_FRAC = 0.1, 0.9, 0.9
 FALLBACK_FRAC, ERROR_FRAC, P99_S, MIN_RATE = 0.05, 0.01, 0.25, 0.1
 """Of the service: shares of signals and answers, seconds, and requests a second to judge by."""
 
+MIN_ERRORS = 5
+"""Errors of the service in five minutes; a single one at night is nothing to get up for."""
+
 
 @dataclass(frozen=True, slots=True)
 class AlertRule:
@@ -75,6 +78,7 @@ _FAILED = f"sum by ({DRIVER}) (ray_pmx_failed_cells_total)"
 _LOST = f"sum by ({DRIVER}) (ray_pmx_lost_seconds_total)"
 _USED = f"sum by ({DRIVER}) (ray_pmx_block_seconds_sum)"
 _SIGNALS = "sum(rate(pmx_signals_served_total[5m]))"
+_ERRORS = 'pmx_http_requests_total{status=~"5.."}[5m]'
 _ANSWERS = "sum(rate(pmx_http_requests_total[5m]))"
 
 RULES: tuple[AlertRule, ...] = (
@@ -183,7 +187,8 @@ RULES: tuple[AlertRule, ...] = (
     ),
     AlertRule(
         "ServiceFailing", "service", "critical",
-        f'sum(rate(pmx_http_requests_total{{status=~"5.."}}[5m])) / {_ANSWERS} > {ERROR_FRAC}',
+        f"sum(rate({_ERRORS})) / {_ANSWERS} > {ERROR_FRAC} "
+        f"and sum(increase({_ERRORS})) >= {MIN_ERRORS}",
         "2m",
         "{{ $value | humanizePercentage }} of the answers are errors of ours.",
         "The replicas' log has each with its path. 503 alone: `GET /readyz` says what is missing.",

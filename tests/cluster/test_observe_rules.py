@@ -194,7 +194,12 @@ CASES = [
     Case("ServiceDown", 1, up("pmx-service", value="0x30")),
     Case("ServiceDown", 0, {**up("pmx-service"), **up("x", "ray", value="0x30")}),
     Case("ServiceFailing", 1, answers(980, 20)),
+    Case("ServiceFailing", 1, answers(0, 2), id="few ask and none is answered"),
     Case("ServiceFailing", 0, answers(990, 10)),
+    Case("ServiceFailing", 0, id="few ask and one is not answered", series={
+        **answers(10, 0),
+        'pmx_http_requests_total{replica="a",method="GET",status="503"}': "0x5 1x30",
+    }),
     Case("ServiceSlow", 1, at="20m", series=seconds(900, 100)),
     Case("ServiceSlow", 0, at="20m", series=seconds(999, 1)),
     Case("ServiceSlow", 0, at="20m", id="hardly asked", series=seconds(1, 1, rate=2)),
