@@ -1,6 +1,8 @@
 """What a sweep needs to run elsewhere, in one folder: settings, a price file, plugins."""
 
 import importlib.util
+import re
+import shlex
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +16,9 @@ from pmx_ray.provenance import canonical_json, sha256_hex
 
 SETTINGS = "sweep.yaml"
 """The settings' name in a parcel."""
+
+_WHOLE = re.compile(r"/|~|[A-Za-z][A-Za-z0-9+.-]+:")
+_HOME = re.compile(r"~[A-Za-z0-9_.-]*")
 
 
 def job_name(settings: SweepSettings, folder: Path) -> str:
@@ -64,6 +69,56 @@ def pack(settings: SweepSettings, folder: Path, *, base_dir: Path) -> None:
     for source in _own_plugins(settings, base_dir):
         shutil.copy(source, folder / source.name)
     (folder / SETTINGS).write_text(yaml.safe_dump(written, sort_keys=False), encoding="utf-8")
+
+
+def check_places(settings: SweepSettings, out: str | None) -> None:
+    """Refuse places that would lie in the parcel: Ray unpacks it into a folder that it may delete.
+
+    Parameters
+    ----------
+    settings : SweepSettings
+        Of the sweep.
+    out : str, optional
+        Folder of the sweep folders, as it is written for the cluster.
+
+    Raises
+    ------
+    SettingsError
+        If the lake or ``out`` is a relative path.
+    """
+    lake = settings.lake
+    if lake and not _WHOLE.match(lake):
+        raise SettingsError(
+            f"lake was '{lake}', a relative path; a job's folder is deleted by Ray: write a place "
+            "that every node sees, s3://bucket/lake or /shared/lake, or leave it out"
+        )
+    if out is not None and out[:1] not in {"/", "~"}:
+        raise SettingsError(
+            f"--out was '{out}', which is no whole path; a job's folder is deleted by Ray: write "
+            "a folder of the cluster, /shared/runs or '~/runs', or leave it out for ~/pmx-runs"
+        )
+
+
+def sweep_command(out: str | None) -> str:
+    """Return the shell command of a job: a sweep of its parcel.
+
+    Parameters
+    ----------
+    out : str, optional
+        As ``check_places`` takes it; ``~`` is the home of whoever runs the cluster.
+
+    Examples
+    --------
+    >>> sweep_command("~/my runs")
+    "pmx sweep sweep.yaml --out ~/'my runs'"
+    """
+    command = f"pmx sweep {SETTINGS}"
+    if out is None:
+        return command
+    home, slash, rest = out.partition("/")
+    if not _HOME.fullmatch(home):
+        return f"{command} --out {shlex.quote(out)}"
+    return f"{command} --out {home}{slash}{shlex.quote(rest) if rest else ''}"
 
 
 def _own_plugins(settings: SweepSettings, base_dir: Path) -> Iterator[Path]:

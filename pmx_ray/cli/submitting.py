@@ -1,7 +1,6 @@
 """The verbs of sweeps on a cluster: submit, jobs."""
 
 import os
-import shlex
 import sys
 import tempfile
 from pathlib import Path
@@ -41,7 +40,10 @@ def submit(
     dashboard: Dashboard = None,
     out: Annotated[
         str | None,
-        typer.Option(help="Folder of the sweep folders on the cluster. [default: ~/pmx-runs]"),
+        typer.Option(
+            help="Folder of the sweep folders on the cluster, whole or '~/...' in quotes. "
+            "[default: its $PMX_HOME or ~/pmx-runs]"
+        ),
     ] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Do not wait for its end.")] = False,
     priority: Annotated[
@@ -56,13 +58,14 @@ def submit(
 
     Ctrl-C leaves the job running; so does a lost connection. The exit code is that of the sweep.
     """
-    from pmx_ray.backtest.parcel import SETTINGS, job_name, pack  # noqa: PLC0415
+    from pmx_ray.backtest import parcel  # noqa: PLC0415
     from pmx_ray.backtest.settings import load_settings  # noqa: PLC0415
 
     base_dir = settings.resolve().parent
     options.see_plugins(base_dir)
     asked = [] if priority is None else [f"execution.priority={priority}"]
     loaded = load_settings(settings, [*(assignments or ()), *asked])
+    parcel.check_places(loaded, out)
     where = _dashboard(dashboard)
     use_token(where)
     if looked_at:
@@ -71,10 +74,9 @@ def submit(
 
     cluster = Jobs(where)
     with tempfile.TemporaryDirectory() as folder:
-        pack(loaded, Path(folder), base_dir=base_dir)
-        name = job_name(loaded, Path(folder))
-        words = ["pmx", "sweep", SETTINGS, *(["--out", out] if out else [])]
-        new = cluster.submit(name, shlex.join(words), folder=Path(folder))
+        parcel.pack(loaded, Path(folder), base_dir=base_dir)
+        name = parcel.job_name(loaded, Path(folder))
+        new = cluster.submit(name, parcel.sweep_command(out), folder=Path(folder))
     say = options.console().print
     say(f"submit: {name} {'is submitted' if new else 'runs already'}; {where}")
     if detach:

@@ -1,12 +1,13 @@
 """What a sweep takes along to another machine."""
 
 import shutil
+import subprocess
 import sys
 
 import pytest
 import yaml
 
-from pmx_ray.backtest.parcel import SETTINGS, job_name, pack
+from pmx_ray.backtest.parcel import SETTINGS, check_places, job_name, pack, sweep_command
 from pmx_ray.backtest.settings import load_settings
 from pmx_ray.errors import SettingsError
 
@@ -86,3 +87,44 @@ def test_name_when_the_prices_differ_then_another_job(here):
     assert packed() == before
     (here / "in" / "prices.csv").write_text("date,ticker,close\n2020-01-02,A,2\n")
     assert packed() != before
+
+
+@pytest.mark.parametrize(
+    ("lake", "out"),
+    [(None, None), ("", None), ("/shared/lake", "/shared/runs"), ("~/lake", "~/runs"),
+     ("s3://bucket/lake", "~"), ("file:///shared/lake", "~pmx/runs")],
+)  # fmt: skip
+def test_places_when_whole_or_of_a_home_then_taken(here, lake, out):
+    check_places(loaded(here, lake=lake), out)
+
+
+@pytest.mark.parametrize("lake", ["lake", "my/lake", "./lake", "../lake"])
+def test_places_when_the_lake_is_relative_then_refused(here, lake):
+    with pytest.raises(SettingsError, match=rf"lake was '{lake}', a relative path.*/shared/lake"):
+        check_places(loaded(here, lake=lake), None)
+
+
+@pytest.mark.parametrize("out", ["runs", "./runs", "", "s3://bucket/runs"])
+def test_places_when_out_is_no_whole_path_then_refused(here, out):
+    with pytest.raises(SettingsError, match=rf"--out was '{out}', which is no whole path"):
+        check_places(loaded(here), out)
+
+
+@pytest.mark.parametrize(
+    ("out", "seen"),
+    [
+        (None, []),
+        ("/a b/$x", ["--out", "/a b/$x"]),
+        ("~", ["--out", "/home/pmx"]),
+        ("~/a b/`x`", ["--out", "/home/pmx/a b/`x`"]),
+        ("~$(x)/y", ["--out", "~$(x)/y"]),
+    ],
+)
+def test_command_when_the_shell_of_a_job_reads_it_then_the_home_is_there_and_nothing_else_is(
+    out, seen
+):
+    command = sweep_command(out).replace("pmx sweep", "printf '%s\\0'", 1)
+    done = subprocess.run(
+        command, shell=True, env={"HOME": "/home/pmx"}, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split("\0")[:-1] == [SETTINGS, *seen]
