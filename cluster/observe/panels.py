@@ -8,6 +8,10 @@ Unit: TypeAlias = Literal["short", "s", "percentunit", "percent", "bytes", "reqp
 """Grafana's names of units."""
 
 
+LINES_LOST = "sum(max_over_time(pmx_trail_lost[10m]) - min_over_time(pmx_trail_lost[10m]))"
+"""Lines of the trail lost in ten minutes; a replica counts them from its start."""
+
+
 @dataclass(frozen=True, slots=True)
 class Query:
     """One expression and what its series are called; ``{{label}}`` stands for a label's value."""
@@ -229,7 +233,7 @@ SERVICE = DashboardSpec(
             (
                 Query("1 - min(last_over_time(pmx_flags_live[1m]))", "flags not live"),
                 Query("max(last_over_time(pmx_prices_stale[1m]))", "prices stale"),
-                Query("sum(max_over_time(pmx_trail_lost[1m]))", "lines lost"),
+                Query(LINES_LOST, "lines lost in ten minutes"),
             ),
         ),
     ),

@@ -11,6 +11,8 @@ from typing import Any, Literal, TypeAlias
 
 import yaml
 
+from cluster.observe.panels import LINES_LOST
+
 Severity: TypeAlias = Literal["critical", "warning"]
 Part: TypeAlias = Literal["sweep", "cluster", "service"]
 
@@ -234,9 +236,9 @@ RULES: tuple[AlertRule, ...] = (
     ),
     AlertRule(
         "TrailLost", "service", "warning",
-        "sum(max_over_time(pmx_trail_lost[1m])) > 0",
+        f"{LINES_LOST} > 0",
         "0s",
-        "{{ $value }} lines of the request trail were dropped.",
+        "{{ $value }} lines of the request trail were dropped within ten minutes.",
         "The ledger takes fewer lines than come: see its disk, or move it to PostgreSQL.",
     ),
 )  # fmt: skip

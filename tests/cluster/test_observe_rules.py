@@ -221,8 +221,15 @@ CASES = [
     Case("FlagsNotLive", 0, {'pmx_flags_live{replica="a"}': "1x30"}),
     Case("PricesStale", 1, {'pmx_prices_stale{replica="a"}': "1x30"}),
     Case("PricesStale", 0, {'pmx_prices_stale{replica="a"}': "0x30"}),
-    Case("TrailLost", 1, {'pmx_trail_lost{replica="a"}': "3x30"}),
+    Case("TrailLost", 1, {'pmx_trail_lost{replica="a"}': "0x5 3x30"}),
+    Case("TrailLost", 1, step="15s", id="a scrape reaches one of two", series={
+        'pmx_trail_lost{replica="a"}': " ".join(["0", "stale"] * 21),
+        'pmx_trail_lost{replica="b"}': " ".join(["stale", "0"] * 15 + ["stale", "3"] * 6),
+    }),
     Case("TrailLost", 0, {'pmx_trail_lost{replica="a"}': "0x30"}),
+    Case("TrailLost", 0, at="20m", id="once, a while ago", series={
+        'pmx_trail_lost{replica="a"}': "0x5 3x30", 'pmx_trail_lost{replica="b"}': "7x35",
+    }),
 ]  # fmt: skip
 
 
