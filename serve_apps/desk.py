@@ -95,7 +95,7 @@ class Desk:
 
     def note(self, record: RequestRecord) -> None:
         """Count an answer and take its line."""
-        self.numbers.answered(record.method, record.status, record.latency_s)
+        self.numbers.answered(record.method, record.path, record.status, record.latency_s)
         self.trail.put(record)
 
     def unready(self) -> str:

@@ -1,6 +1,7 @@
 """What a replica counts, in Prometheus' format."""
 
 from functools import cache
+from typing import Literal, TypeAlias
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -11,6 +12,18 @@ BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 """Counted by name; callers may make up others, which count together."""
+
+SIGNALS = "/v1/signals"
+"""Path of several tickers' signals; one ticker's is below it."""
+
+Kind: TypeAlias = Literal["signal", "other"]
+"""What was asked for: signals come from memory, and pages, explanations and changes take longer."""
+
+
+def kind_of(path: str) -> Kind:
+    """Return what a path asks for."""
+    above, _, _ = path.rpartition("/")
+    return "signal" if SIGNALS in {path, above} else "other"
 
 
 class Numbers:
@@ -34,7 +47,7 @@ class Numbers:
         seconds = Histogram(
             "pmx_http_request_seconds",
             "Time from request to answer inside the replica.",
-            ("replica",),
+            ("replica", "kind"),
             buckets=BUCKETS,
             registry=self._registry,
         )
@@ -44,9 +57,9 @@ class Numbers:
             ("replica", "source", "route", "fallback"),
             registry=self._registry,
         )
-        self._latency = seconds.labels(replica)
         # Finding a series by its labels takes longer than counting on it.
         self._answered = cache(lambda method, status: requests.labels(replica, method, str(status)))
+        self._took = cache(lambda kind: seconds.labels(replica, kind))
         self._made = cache(
             lambda source, route, fallback: signals.labels(
                 replica, source, route, str(fallback).lower()
@@ -63,11 +76,11 @@ class Numbers:
             )
         }
 
-    def answered(self, method: str, status: int, seconds: float) -> None:
+    def answered(self, method: str, path: str, status: int, seconds: float) -> None:
         """Count an answer."""
         named = method if method in METHODS else "other"
         self._answered(named, status).inc()
-        self._latency.observe(seconds)
+        self._took(kind_of(path)).observe(seconds)
 
     def served(self, source: str, route: str, *, fallback: bool) -> None:
         """Count a signal."""

@@ -204,12 +204,14 @@ SERVICE = DashboardSpec(
             (Query("sum by (status) (rate(pmx_http_requests_total[1m]))", "{{status}}"),),
         ),
         PanelSpec(
-            "Time inside the replica", "From request to answer, without the proxy.", "s",
+            "Time inside the replica",
+            "From request to answer, without the proxy; signals, and all that may take longer.",
+            "s",
             tuple(
                 Query(
-                    f"histogram_quantile({q}, sum by (le) "
+                    f"histogram_quantile({q}, sum by (le, kind) "
                     "(rate(pmx_http_request_seconds_bucket[5m])))",
-                    f"{100 * q:g} of 100",
+                    f"{{{{kind}}}}, {100 * q:g} of 100",
                 )
                 for q in (0.5, 0.9, 0.99)
             ),

@@ -81,6 +81,7 @@ _LOST = f"sum by ({DRIVER}) (ray_pmx_lost_seconds_total)"
 _USED = f"sum by ({DRIVER}) (ray_pmx_block_seconds_sum)"
 _SIGNALS = "sum(rate(pmx_signals_served_total[5m]))"
 _ERRORS = 'pmx_http_requests_total{status=~"5.."}[5m]'
+_SECONDS = 'pmx_http_request_seconds_{part}{{kind="signal"}}[5m]'
 _ANSWERS = "sum(rate(pmx_http_requests_total[5m]))"
 
 RULES: tuple[AlertRule, ...] = (
@@ -197,10 +198,10 @@ RULES: tuple[AlertRule, ...] = (
     ),
     AlertRule(
         "ServiceSlow", "service", "warning",
-        f"histogram_quantile(0.99, sum by (le) (rate(pmx_http_request_seconds_bucket[5m]))) "
-        f"> {P99_S} and {_ANSWERS} > {MIN_RATE}",
+        f"histogram_quantile(0.99, sum by (le) (rate({_SECONDS.format(part='bucket')}))) > {P99_S} "
+        f"and sum(rate({_SECONDS.format(part='count')})) > {MIN_RATE}",
         "5m",
-        "One answer in a hundred takes longer than {{ $value | humanizeDuration }}.",
+        "One request for signals in a hundred takes longer than {{ $value | humanizeDuration }}.",
         "More replicas, or a machine with less beside them; see docs/serve.md, Figures.",
     ),
     AlertRule(

@@ -48,14 +48,15 @@ def answers(good, bad):
     }
 
 
-def seconds(fast, slow, *, rate=600):
+def seconds(fast, slow, *, kind="signal"):
     """Return answers of which so many a minute take 0.1 s, and so many 1 s."""
-    bucket = 'pmx_http_request_seconds_bucket{replica="a"'
+    name, labels = "pmx_http_request_seconds", f'replica="a",kind="{kind}"'
+    both = f"0+{fast + slow}x30"
     return {
-        f'{bucket},le="0.1"}}': f"0+{fast}x30",
-        f'{bucket},le="1"}}': f"0+{fast + slow}x30",
-        f'{bucket},le="+Inf"}}': f"0+{fast + slow}x30",
-        **answers(rate, 0),
+        f'{name}_bucket{{{labels},le="0.1"}}': f"0+{fast}x30",
+        f'{name}_bucket{{{labels},le="1"}}': both,
+        f'{name}_bucket{{{labels},le="+Inf"}}': both,
+        f"{name}_count{{{labels}}}": both,
     }
 
 
@@ -202,7 +203,12 @@ CASES = [
     }),
     Case("ServiceSlow", 1, at="20m", series=seconds(900, 100)),
     Case("ServiceSlow", 0, at="20m", series=seconds(999, 1)),
-    Case("ServiceSlow", 0, at="20m", id="hardly asked", series=seconds(1, 1, rate=2)),
+    Case("ServiceSlow", 0, at="20m", id="hardly asked", series={
+        **seconds(1, 1), **seconds(600, 0, kind="other"), **answers(602, 0),
+    }),
+    Case("ServiceSlow", 0, at="20m", id="pages are slow", series={
+        **seconds(999, 1), **seconds(0, 60, kind="other"), **answers(1060, 0),
+    }),
     Case("FallbackServing", 1, at="20m", series=signals(60, 940)),
     Case("FallbackServing", 0, at="20m", series=signals(50, 950)),
     Case("FallbackServing", 0, at="20m", id="hardly asked", series=signals(2, 2)),
