@@ -2,11 +2,13 @@
 
 A thin shell carries the instructions out and reports what happened. The rules: each worker has a
 bounded number of blocks queued; a worker works its queue in order, so when it dies the oldest of
-its blocks is the suspect and the others go back untouched; a block suspected ``max_attempts`` times
-is quarantined, so that one poison block costs only its own cells; a worker that dies again and
-again without finishing anything is retired; one that is to leave is given nothing more, and is let
-go once what it holds is back. An event costs the same with ten workers and with ten
-thousand, but for the logarithm of a heap.
+its blocks is the suspect and the others go back untouched. A suspect goes to a worker that has not
+died of it, where there is one: so a bad node shows in its workers, and a poison block in itself. A
+block suspected ``max_attempts`` times is quarantined, so that it costs only its own cells, and the
+deaths that it caused are no worker's fault any more; a worker that dies again and again of nothing
+that explains it is retired. One that is to leave is given nothing more, and is let go once what it
+holds is back. An event costs the same with ten workers and with ten thousand, but for the logarithm
+of a heap.
 """
 
 from collections import deque
@@ -27,7 +29,8 @@ class DispatchPolicy:
     max_attempts : int
         Times a block may take a worker down or raise before it is quarantined.
     max_deaths : int
-        Deaths in a row, without a finished block, after which a worker is retired.
+        Deaths in a row, without a finished block, after which a worker is retired; those of blocks
+        that were quarantined do not count, and one block alone retires nobody.
     """
 
     in_flight: int = 2
@@ -136,7 +139,8 @@ class Dispatch:
     policy: DispatchPolicy = field(default_factory=DispatchPolicy)
     in_flight: dict[str, list[str]] = field(default_factory=dict)
     _attempts: dict[str, int] = field(default_factory=dict)
-    _deaths: dict[str, int] = field(default_factory=dict)
+    _deaths: dict[str, list[str | None]] = field(default_factory=dict)  # of which block, in a row
+    _killed: dict[str, set[str]] = field(default_factory=dict)  # workers, by block
     _leaving: set[str] = field(default_factory=set)
     _room: list[tuple[int, str]] = field(default_factory=list)  # a heap; see `_offer`
     _n_out: int = 0
@@ -170,6 +174,7 @@ class Dispatch:
                 return self._fill()
             case BlockDone(worker, block):
                 self._deaths.pop(worker, None)
+                self._killed.pop(block, None)
                 self._forget(worker, block)
                 return [*self._let_go(worker), *self._fill()]
             case BlockRaised(worker, block, reason):
@@ -180,18 +185,22 @@ class Dispatch:
                 return self._lose(worker, reason)
             case WorkerLeaves(worker):
                 self._leaving.add(worker)
-                return self._let_go(worker)
+                return [*self._let_go(worker), *self._fill()]
 
     def _lose(self, worker: str, reason: str) -> list[Instruction]:
         blocks = self.in_flight.pop(worker, [])
         self._n_out -= len(blocks)
         self.queue.extendleft(reversed(blocks[1:]))
-        answer = self._suspect(blocks[0], reason) if blocks else []
-        deaths = self._deaths[worker] = self._deaths.get(worker, 0) + 1
+        deaths = self._deaths.setdefault(worker, [])
+        deaths.append(blocks[0] if blocks else None)
+        answer: list[Instruction] = []
+        if blocks:
+            self._killed.setdefault(blocks[0], set()).add(worker)
+            answer += self._suspect(blocks[0], reason)
         if worker in self._leaving:
             answer += self._let_go(worker)
-        elif deaths >= self.policy.max_deaths:
-            answer.append(Retire(worker, f"died {deaths} times in a row: {reason}"))
+        elif len(deaths) >= self.policy.max_deaths and (None in deaths or len(set(deaths)) > 1):
+            answer.append(Retire(worker, f"died {len(deaths)} times in a row: {reason}"))
         else:
             answer.append(AwaitWorker(worker))
         return [*answer, *self._fill()]
@@ -206,6 +215,9 @@ class Dispatch:
     def _suspect(self, block: str, reason: str) -> list[Instruction]:
         attempts = self._attempts[block] = self._attempts.get(block, 0) + 1
         if attempts >= self.policy.max_attempts:
+            for worker in self._killed.pop(block, ()):
+                deaths = self._deaths.get(worker, [])
+                deaths[:] = [other for other in deaths if other != block]
             return [Quarantine(block, attempts, reason)]
         self.queue.appendleft(block)
         return []
@@ -219,13 +231,34 @@ class Dispatch:
     def _fill(self) -> list[Instruction]:
         """Hand out blocks one by one to the worker with the shortest queue."""
         answer: list[Instruction] = []
+        spared: dict[str, None] = {}
         while self.queue and (worker := self._roomiest()) is not None:
-            block = self.queue.popleft()
+            block = self._next_for(worker)
+            if block is None:
+                spared[worker] = None
+                continue
             self.in_flight[worker].append(block)
             self._n_out += 1
             self._offer(worker)
             answer.append(Submit(worker, block, self._attempts.get(block, 0) + 1))
+        for worker in spared:
+            self._offer(worker)
         return answer
+
+    def _next_for(self, worker: str) -> str | None:
+        """Take the next block for a worker out of the queue, None if all are better elsewhere."""
+        for n, block in enumerate(self.queue):  # suspects are at the front, and few
+            if not self._better_elsewhere(block, worker):
+                del self.queue[n]
+                return block
+        return None
+
+    def _better_elsewhere(self, block: str, worker: str) -> bool:
+        """Return whether a worker died of a block that another one is there to try."""
+        killed = self._killed.get(block, ())
+        return worker in killed and any(
+            other not in killed and other not in self._leaving for other in self.in_flight
+        )
 
     def _offer(self, worker: str) -> None:
         """Note how long a worker's queue is now; what was noted of it before no longer counts."""

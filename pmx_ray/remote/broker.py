@@ -1,14 +1,16 @@
 """How sweeps of one cluster share it: an actor that all of them ask, and the asking.
 
 The broker keeps nothing that its callers do not tell it again every two seconds, so it may die at
-any time. A sweep that has not asked for a while is gone, and others have its slots. The broker
-alone speaks to the autoscaler, whose latest request overrides any before it: it asks for what all
-sweeps together can use, and for nothing once they have ended.
+any time. A sweep that has not asked for a while is gone, and others have its slots. The broker ends
+with the last sweep, or by itself where that one was killed. It alone speaks to the autoscaler,
+whose latest request overrides any before it: it asks for what all sweeps together can use, and for
+nothing once they have ended.
 """
 
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -32,6 +34,9 @@ LEASE_S = 15.0
 
 ASK_S = 2.0
 """Seconds between two times that a sweep asks."""
+
+QUIET_S = 60.0
+"""Seconds without any sweep after which the broker ends by itself."""
 
 FIRST_S = 20.0
 """Longest wait for the first answer, which starts the broker; after it a sweep takes all it can."""
@@ -78,6 +83,8 @@ class Register:
     ----------
     request : callable
         Takes the autoscaler's request: resources of each worker, and labels of each.
+    lease_s : float
+        Seconds after which a sweep that has not asked again is gone.
     monotonic : callable
         Seconds.
     """
@@ -86,14 +93,21 @@ class Register:
         self,
         *,
         request: Callable[[list[dict[str, float]], list[dict[str, str]]], object],
+        lease_s: float = LEASE_S,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._request, self._monotonic = request, monotonic
+        self._request, self._lease_s, self._monotonic = request, lease_s, monotonic
         self._wishes: dict[str, Wish] = {}
         self._arrived: dict[str, int] = {}
         self._heard: dict[str, float] = {}
-        self._requested: list[tuple[dict[str, float], dict[str, str]]] = []
+        # None at first: what a broker before this one asked for is not known.
+        self._requested: list[tuple[dict[str, float], dict[str, str]]] | None = None
         self._n_arrivals = 0
+
+    @property
+    def idle(self) -> bool:
+        """Whether nobody asks for anything, and the autoscaler knows."""
+        return not self._wishes and self._requested == []
 
     def ask(self, wish: Wish) -> int:
         """Note a wish and return how many workers its holder may have now."""
@@ -118,9 +132,9 @@ class Register:
         return not self._wishes
 
     def settle(self) -> None:
-        """Forget who has not asked for ``LEASE_S`` seconds, and ask the autoscaler anew."""
+        """Forget who has not asked for ``lease_s`` seconds, and ask the autoscaler anew."""
         now = self._monotonic()
-        for holder in [name for name, at in self._heard.items() if now - at > LEASE_S]:
+        for holder in [name for name, at in self._heard.items() if now - at > self._lease_s]:
             for table in (self._wishes, self._arrived, self._heard):
                 table.pop(holder, None)
         wanted = [
@@ -134,12 +148,21 @@ class Register:
 
 
 class Broker:
-    """The actor around the register."""
+    """The actor around the register.
 
-    def __init__(self) -> None:
-        self._register = Register(request=_request_nodes)
+    Parameters
+    ----------
+    lease_s : float
+        Seconds after which a sweep that has not asked again is gone.
+    quiet_s : float
+        Seconds without any sweep after which the actor ends.
+    """
+
+    def __init__(self, lease_s: float = LEASE_S, quiet_s: float = QUIET_S) -> None:
+        self._register = Register(request=_request_nodes, lease_s=lease_s)
         self._one_at_a_time = threading.Lock()
-        threading.Thread(target=self._look_after, daemon=True).start()
+        self._me = ray.get_runtime_context().current_actor
+        threading.Thread(target=self._look_after, args=(lease_s, quiet_s), daemon=True).start()
 
     def __repr__(self) -> str:
         return "shares slots among sweeps"
@@ -154,12 +177,19 @@ class Broker:
         with self._one_at_a_time:
             return self._register.leave(holder)
 
-    def _look_after(self) -> None:
+    def _look_after(self, lease_s: float, quiet_s: float) -> None:
         """Forget the dead also when nobody asks any more, so that their nodes are given back."""
+        quiet_since = time.monotonic()
         while True:
-            time.sleep(LEASE_S / 3)
+            time.sleep(min(lease_s, quiet_s) / 3)
             with self._one_at_a_time:
-                self._register.settle()
+                with suppress(Exception):  # whatever it was, the autoscaler is asked again
+                    self._register.settle()
+                if not self._register.idle:
+                    quiet_since = time.monotonic()
+                elif time.monotonic() - quiet_since > quiet_s:
+                    ray.kill(self._me)
+                    return
 
 
 def _request_nodes(shapes: list[dict[str, float]], labels: list[dict[str, str]]) -> None:
@@ -192,6 +222,7 @@ class Share:
         self._pool, self._priority, self._worthwhile = pool, priority, worthwhile
         self._monotonic = monotonic
         self._holder = f"{pool.device}-{uuid4().hex}"
+        self._slots = 0
         self._answer: ObjectRef[Any] | None = None
         self._asked_at = -float("inf")
         self._ended = False
@@ -208,11 +239,14 @@ class Share:
         """Whether it is time to ask again; then ``again`` wants to know what there is now."""
         return self._monotonic() - self._asked_at >= ASK_S
 
-    def again(self, *, slots: int, wanted: int) -> int | None:
-        """Return the latest answer, or None where there is none, and ask again; never waits."""
+    def again(self, *, slots: int | None, wanted: int) -> int | None:
+        """Return the latest answer, or None where there is none, and ask again; never waits.
+
+        Slots that are not known now are taken to be as many as before.
+        """
         answer = self._taken()
         if self._answer is None:
-            self._ask(slots, wanted)
+            self._ask(self._slots if slots is None else slots, wanted)
         self._asked_at = self._monotonic()
         return answer
 
@@ -221,14 +255,14 @@ class Share:
         if self._ended:
             return
         self._ended = True
-        try:
-            broker: Any = ray.get_actor(NAME, namespace=NAMESPACE)
+        # Where it is gone, another one takes back what it asked the autoscaler for.
+        with suppress(RayError, ValueError):
+            broker = _broker()
             if ray.get(broker.leave.remote(self._holder), timeout=FIRST_S):
                 ray.kill(broker)
-        except (RayError, ValueError):  # gone: what it knew is gone too
-            return
 
     def _ask(self, slots: int, wanted: int) -> None:
+        self._slots = slots
         resources: Mapping[str, float] = {
             "CPU": 1.0,
             **({"GPU": self._pool.gpus} if self._pool.device == "gpu" else {}),

@@ -5,7 +5,7 @@ import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ray
@@ -170,6 +170,31 @@ def fit_pools(pools: Sequence[WorkerPool], nodes: Sequence[Mapping[str, Any]]) -
             raise ClusterError(_nothing_fits(pool))
         fitted.append(WorkerPool(pool.device, placed, pool.gpus, pool.labels))
     return fitted
+
+
+def slots(pools: Sequence[WorkerPool], nodes: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Return how many workers of each pool the nodes can hold, by device.
+
+    Those of one pool have all that the other pools, as they were asked for, leave.
+
+    Parameters
+    ----------
+    pools : sequence of WorkerPool
+        What was asked for, one a device.
+    nodes : sequence of mapping
+        As ``alive_nodes`` gives them.
+
+    Raises
+    ------
+    ClusterError
+        If no node can hold even one worker of a pool.
+    """
+    found: dict[str, int] = {}
+    for pool in pools:
+        before = [other for other in pools if other.device > pool.device]  # as they are placed
+        fitted = fit_pools([*before, replace(pool, n_workers=0)], nodes)
+        found[pool.device] = fitted[-1].n_workers
+    return found
 
 
 def _slots(pool: WorkerPool, left: Mapping[str, float]) -> int:

@@ -3,10 +3,11 @@
 import importlib.util
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import replace
+from contextlib import suppress
 from pathlib import Path
 
 import ray
+import structlog
 
 from pmx_ray import tracing
 from pmx_ray.backtest.blocks import WorkBlock
@@ -16,15 +17,18 @@ from pmx_ray.data.panel import Panel
 from pmx_ray.errors import ClusterError
 from pmx_ray.folds import FoldPlan
 from pmx_ray.lake import open_store
-from pmx_ray.remote.cluster import WorkerPool, alive_nodes, fit_pools
+from pmx_ray.remote.cluster import WorkerPool, alive_nodes, fit_pools, slots
 from pmx_ray.remote.meters import Publisher
 from pmx_ray.remote.pool_run import PoolRun
+
+_log = structlog.get_logger()
 
 POLL_S = 1.0
 """Longest wait for a result before the shell looks whether the run is stranded."""
 
 STRANDED_S = 180.0
-"""Seconds without any worker, after which the run gives up; what is done stays in the lake."""
+"""Seconds without any worker, after which the run gives up; what is done stays in the lake. On a
+cluster that is shared it waits for as long as others hold all slots."""
 
 
 def run_on_ray(
@@ -94,9 +98,11 @@ def run_on_ray(
     shared = (ray.put(panel), ray.put(plan))
     worker_arguments = (lake_url, plugins, _folders(plugins), tracing.traceparent())
     try:
+        room = slots(pools, alive_nodes())
         for run in runs:
-            run.start(worker_arguments, shared)
+            run.start(worker_arguments, shared, slots=room[run.pool.device])
         idle_since = monotonic()
+        waits = False
         while not all(run.dispatch.finished for run in runs):
             meters.tick()
             _share(runs, pools)
@@ -106,12 +112,13 @@ def run_on_ray(
                 yield settled
             parked = any(run.parked for run in runs)
             if answered or parked or not any(run.stranded for run in runs):
-                idle_since = monotonic()
+                idle_since, waits = monotonic(), False
             elif monotonic() - idle_since > STRANDED_S:
-                raise ClusterError(
-                    f"no worker answered for {STRANDED_S:.0f} s; check the cluster's nodes and run "
-                    "the same command again: finished blocks are kept"
-                )
+                if not _slots_are_others(runs, pools):
+                    raise ClusterError(_stranded(runs))
+                if not waits:
+                    waits = True
+                    _log.warning("no worker has a slot; waiting until others leave one")
     finally:
         meters.end()
         for run in runs:
@@ -144,15 +151,36 @@ def _share(runs: Sequence[PoolRun], pools: Sequence[WorkerPool]) -> None:
     ]
     if not due:
         return
-    try:
-        fitted = fit_pools([replace(pool, n_workers=0) for pool in pools], alive_nodes())
-    except ClusterError:  # nodes have gone; what is lost shows at their workers
-        return
-    slots = {pool.device: pool.n_workers for pool in fitted}
+    room: dict[str, int] = {}
+    with suppress(ClusterError):  # nodes have gone; what is lost shows at their workers
+        room = slots(pools, alive_nodes())
     for run, share in due:
-        n_workers = share.again(slots=slots[run.pool.device], wanted=run.wanted)
+        n_workers = share.again(slots=room.get(run.pool.device), wanted=run.wanted)
         if n_workers is not None:
             run.resize(n_workers)
+
+
+def _slots_are_others(runs: Sequence[PoolRun], pools: Sequence[WorkerPool]) -> bool:
+    """Return whether workers can only wait for slots, on a cluster that others use and that lives.
+
+    What holds them may be no sweep and unknown to the broker, e.g. a replica of Serve.
+    """
+    if any(run.stranded and (run.share is None or run.retired) for run in runs):
+        return False
+    try:
+        slots(pools, alive_nodes())
+    except ClusterError:
+        return False
+    return True
+
+
+def _stranded(runs: Sequence[PoolRun]) -> str:
+    retired = [reason for run in runs for reason in run.retired]
+    return (
+        f"no worker answered for {STRANDED_S:.0f} s; check the cluster's nodes and run the same "
+        "command again: finished blocks are kept"
+        + (f"; of workers that were given up: {retired[-1]}" if retired else "")
+    )
 
 
 def _folders(plugins: tuple[str, ...]) -> tuple[str, ...]:

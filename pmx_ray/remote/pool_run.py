@@ -94,13 +94,14 @@ class PoolRun:
         self.tally = Tally(blocks, device=pool.device, n_steps=n_steps)
         self.pending: dict[ObjectRef[Any], _Pending] = {}
         self._workers: dict[str, Any] = {}
+        self._ready: set[str] = set()
         self._leaving: set[str] = set()
         self._n_hired = 0
         self._hire: Callable[..., Any] = _not_started
         self._store = store
         self._nodes: set[str] = set()
         self._shared: tuple[ObjectRef[Any], ...] = ()
-        self._retired: list[str] = []
+        self.retired: list[str] = []
 
     @property
     def stranded(self) -> bool:
@@ -117,7 +118,9 @@ class PoolRun:
         """Whether others have every slot for now."""
         return self.share is not None and not self.dispatch.finished and not self._workers
 
-    def start(self, arguments: tuple[object, ...], shared: tuple[ObjectRef[Any], ...]) -> None:
+    def start(
+        self, arguments: tuple[object, ...], shared: tuple[ObjectRef[Any], ...], *, slots: int
+    ) -> None:
         """Create the workers; each reports when it is ready.
 
         Parameters
@@ -126,6 +129,8 @@ class PoolRun:
             Of every worker.
         shared : tuple of ObjectRef
             Panel and plan, handed to every call: a worker reads them from its node's memory.
+        slots : int
+            Workers of the pool that the cluster can hold.
         """
         self._shared = shared
         actor: Any = ray.remote(BlockWorker).options(
@@ -133,13 +138,16 @@ class PoolRun:
             runtime_env={"env_vars": ONE_THREAD | tracing.handed_on()},
         )
         self._hire = partial(actor.remote, *arguments)
-        n_slots = self.pool.n_workers
-        if self.share is not None:
-            n_slots = self.share.first(slots=n_slots, wanted=self.wanted)
-        self.resize(n_slots)
+        if self.share is None:
+            self.resize(self.pool.n_workers)
+        else:
+            self.resize(self.share.first(slots=slots, wanted=self.wanted))
 
     def resize(self, n_workers: int) -> None:
-        """Have so many workers, but no more than there is work for; the latest leave first."""
+        """Have so many workers, but no more than there is work for; the latest leave first.
+
+        One that was retired is not replaced, unless it was the last: its node may be bad.
+        """
         staying = [name for name in self._workers if name not in self._leaving]
         n = min(n_workers, self.wanted)
         for name in staying[n:]:
@@ -149,7 +157,7 @@ class PoolRun:
             self.tally.saw(event, answer, ())
             for instruction in answer:
                 self._carry_out(instruction)
-        for _ in range(n - len(staying)):
+        for _ in range(max(n - len(self.retired), min(n, 1)) - len(staying)):
             name = f"{self.pool.device}-{self._n_hired}"
             self._n_hired += 1
             self._workers[name] = self._hire(name=f"{BlockWorker.__name__} {name}")
@@ -160,8 +168,7 @@ class PoolRun:
         if self.share is not None:
             self.share.end()
         if tracing.on() and self.dispatch.finished:
-            ready = self.dispatch.in_flight.keys() & self._workers.keys()
-            _flush(self._workers[name] for name in ready)
+            _flush(self._workers[name] for name in self._ready & self._workers.keys())
         for handle in self._workers.values():
             ray.kill(handle)
         self._workers.clear()
@@ -192,6 +199,7 @@ class PoolRun:
         except RayError as error:
             return self._lost(what.worker, error)
         if what.block is None:
+            self._ready.add(what.worker)
             return WorkerReady(what.worker)
         receipt = cast("Receipt", answer)
         self._check_visible(receipt)
@@ -212,6 +220,7 @@ class PoolRun:
     def _lost(self, worker: str, error: Exception) -> WorkerLost:
         # The references of everything else queued there will fail too: forget them.
         self.pending = {ref: p for ref, p in self.pending.items() if p.worker != worker}
+        self._ready.discard(worker)
         return WorkerLost(worker, _one_line(error))
 
     def _carry_out(self, instruction: Instruction) -> list[Settled]:
@@ -226,14 +235,14 @@ class PoolRun:
             case AwaitWorker(worker):
                 self._await(worker)
             case Retire(worker, reason):
-                self._retired.append(f"{worker}: {reason}")
+                self.retired.append(f"{worker}: {reason}")
                 ray.kill(self._workers.pop(worker))
-                if not self._workers:
-                    raise ClusterError(f"every worker was lost; {self._retired[-1]}")
+                if not self._workers and not self.dispatch.finished:
+                    raise ClusterError(f"every worker was lost; {self.retired[-1]}")
             case Release(worker):
                 self._leaving.discard(worker)
                 self.pending = {ref: p for ref, p in self.pending.items() if p.worker != worker}
-                if tracing.on():
+                if tracing.on() and worker in self._ready:  # one that waits to start never answers
                     _flush([self._workers[worker]])
                 ray.kill(self._workers.pop(worker))
             case Quarantine(block, attempts, reason):

@@ -60,9 +60,8 @@ def test_block_when_it_kills_three_times_then_quarantined_and_the_rest_goes_on()
     for _ in range(2):
         dispatch.handle(WorkerLost("w", "killed"))
         dispatch.handle(WorkerReady("w"))
-    dispatch._deaths.clear()
     answer = dispatch.handle(WorkerLost("w", "killed"))
-    assert answer[0] == Quarantine("a", 3, "killed")
+    assert answer == [Quarantine("a", 3, "killed"), AwaitWorker("w")]
     assert dispatch.handle(WorkerReady("w")) == [Submit("w", "b", 1)]
 
 
@@ -80,6 +79,57 @@ def test_worker_when_it_dies_in_a_row_then_retired() -> None:
     answer = dispatch.handle(WorkerLost("w", "no plugin"))
     assert answer == [Retire("w", "died 3 times in a row: no plugin")]
     assert dispatch.stranded
+
+
+@pytest.mark.parametrize("policy", [POLICY, DispatchPolicy(2, max_attempts=6, max_deaths=5)])
+def test_worker_when_many_poison_blocks_lie_together_then_they_are_given_up_and_it_is_not(
+    policy: DispatchPolicy,
+) -> None:
+    poison, good = [f"p{n}" for n in range(10)], ["g0", "g1"]
+    dispatch, given_up = Dispatch.over([*poison, *good], policy), []
+    dispatch.handle(WorkerReady("w"))
+    while not dispatch.finished:
+        block = dispatch.in_flight["w"][0]
+        if block in good:
+            dispatch.handle(BlockDone("w", block))
+            continue
+        answer = dispatch.handle(WorkerLost("w", "killed"))
+        given_up += [one.block for one in answer if isinstance(one, Quarantine)]
+        assert AwaitWorker("w") in answer
+        dispatch.handle(WorkerReady("w"))
+    assert given_up == poison
+
+
+def test_worker_when_its_node_is_bad_then_it_is_retired_and_its_blocks_are_done_elsewhere() -> None:
+    dispatch = start("abcdefghijkl", "vw")
+    retired = False
+    for _ in range(POLICY.max_deaths):
+        lost = dispatch.in_flight["v"][0]
+        answer = dispatch.handle(WorkerLost("v", "no memory"))
+        retired = any(isinstance(one, Retire) for one in answer)
+        assert not any(isinstance(one, Quarantine) for one in answer)
+        for _ in range(3):  # its own two, then the suspect
+            if lost not in dispatch.in_flight["w"]:
+                dispatch.handle(BlockDone("w", dispatch.in_flight["w"][0]))
+        dispatch.handle(BlockDone("w", lost))
+        if not retired:
+            dispatch.handle(WorkerReady("v"))
+    assert retired
+
+
+def test_suspect_when_another_worker_is_there_then_it_goes_to_that_one() -> None:
+    dispatch = start("abcdef", "vw")  # v has a and b, w has c and d
+    dispatch.handle(WorkerLost("v", "killed"))
+    answer = dispatch.handle(WorkerReady("v"))
+    assert answer == [Submit("v", "b", 1), Submit("v", "e", 1)]
+    assert dispatch.handle(BlockDone("w", "c")) == [Submit("w", "a", 2)]
+
+
+def test_suspect_when_the_others_leave_then_it_goes_back_to_the_worker_that_died_of_it() -> None:
+    dispatch = start("abcd", "vw")
+    dispatch.handle(WorkerLost("v", "killed"))
+    assert dispatch.handle(WorkerReady("v")) == [Submit("v", "b", 1)]
+    assert dispatch.handle(WorkerLeaves("w")) == [Submit("v", "a", 2)]
 
 
 def test_worker_when_lost_then_others_take_its_blocks() -> None:
@@ -116,8 +166,8 @@ def test_dispatch_whatever_happens_then_every_block_settles_once_within_bounds(
     data: st.DataObject,
 ) -> None:
     blocks = [f"b{n}" for n in range(data.draw(st.integers(1, 12)))]
-    poison = set(data.draw(st.lists(st.sampled_from(blocks), max_size=2)))
-    dispatch = Dispatch.over(blocks, DispatchPolicy(2, 3, max_deaths=10_000))
+    poison = set(data.draw(st.lists(st.sampled_from(blocks))))
+    dispatch = Dispatch.over(blocks, DispatchPolicy())
     queues: dict[str, list[str]] = {"v": [], "w": []}
     coming = [WorkerReady("v"), WorkerReady("w")]
     settled: Counter[str] = Counter()
@@ -150,9 +200,12 @@ def test_dispatch_whatever_happens_then_every_block_settles_once_within_bounds(
                     assert len(queues[worker]) <= 2
                 case AwaitWorker(worker):
                     coming.append(WorkerReady(worker))
+                case Retire(worker):
+                    queues.pop(worker)
                 case Quarantine(block, _, _):
                     settled[block] += 1
                     assert block in poison
+    assert queues
     assert dispatch.finished
     assert settled == Counter(blocks)
     assert max(attempts.values(), default=0) <= 3

@@ -33,7 +33,8 @@ class PlainDispatch:
     policy: DispatchPolicy
     in_flight: dict[str, list[str]] = field(default_factory=dict)
     attempts: dict[str, int] = field(default_factory=dict)
-    deaths: dict[str, int] = field(default_factory=dict)
+    deaths: dict[str, list[str | None]] = field(default_factory=dict)
+    killed: dict[str, set[str]] = field(default_factory=dict)
     leaving: set[str] = field(default_factory=set)
 
     @property
@@ -51,6 +52,7 @@ class PlainDispatch:
                 return self.fill()
             case BlockDone(worker, block):
                 self.deaths.pop(worker, None)
+                self.killed.pop(block, None)
                 self.forget(worker, block)
                 return [*self.let_go(), *self.fill()]
             case BlockRaised(worker, block, reason):
@@ -61,17 +63,21 @@ class PlainDispatch:
                 return self.lose(worker, reason)
             case WorkerLeaves(worker):
                 self.leaving.add(worker)
-                return self.let_go()
+                return [*self.let_go(), *self.fill()]
 
     def lose(self, worker: str, reason: str) -> list[Instruction]:
         blocks = self.in_flight.pop(worker, [])
         self.queue.extendleft(reversed(blocks[1:]))
-        answer = self.suspect(blocks[0], reason) if blocks else []
-        deaths = self.deaths[worker] = self.deaths.get(worker, 0) + 1
+        self.deaths[worker] = [*self.deaths.get(worker, []), blocks[0] if blocks else None]
+        answer = []
+        if blocks:
+            self.killed[blocks[0]] = {*self.killed.get(blocks[0], ()), worker}
+            answer += self.suspect(blocks[0], reason)
+        n_deaths, of = len(self.deaths[worker]), set(self.deaths[worker])
         if worker in self.leaving:
             answer += self.let_go()
-        elif deaths >= self.policy.max_deaths:
-            answer.append(Retire(worker, f"died {deaths} times in a row: {reason}"))
+        elif n_deaths >= self.policy.max_deaths and not any(of == {block} for block in of if block):
+            answer.append(Retire(worker, f"died {n_deaths} times in a row: {reason}"))
         else:
             answer.append(AwaitWorker(worker))
         return [*answer, *self.fill()]
@@ -86,6 +92,11 @@ class PlainDispatch:
     def suspect(self, block: str, reason: str) -> list[Instruction]:
         attempts = self.attempts[block] = self.attempts.get(block, 0) + 1
         if attempts >= self.policy.max_attempts:
+            self.killed.pop(block, None)
+            self.deaths = {
+                worker: [other for other in of if other != block]
+                for worker, of in self.deaths.items()
+            }
             return [Quarantine(block, attempts, reason)]
         self.queue.appendleft(block)
         return []
@@ -96,14 +107,23 @@ class PlainDispatch:
 
     def fill(self) -> list[Instruction]:
         answer: list[Instruction] = []
-        while self.queue and (staying := self.in_flight.keys() - self.leaving):
-            worker = min(staying, key=lambda name: (len(self.in_flight[name]), name))
-            if len(self.in_flight[worker]) >= self.policy.in_flight:
-                break
-            block = self.queue.popleft()
+        while (match := self.match()) is not None:
+            worker, block = match
+            self.queue.remove(block)
             self.in_flight[worker].append(block)
             answer.append(Submit(worker, block, self.attempts.get(block, 0) + 1))
         return answer
+
+    def match(self) -> tuple[str, str] | None:
+        staying = self.in_flight.keys() - self.leaving
+        for worker in sorted(staying, key=lambda name: (len(self.in_flight[name]), name)):
+            if len(self.in_flight[worker]) >= self.policy.in_flight:
+                break
+            for block in self.queue:
+                killed = self.killed.get(block, set())
+                if worker not in killed or not staying - killed:
+                    return worker, block
+        return None
 
 
 WORKERS = [f"w{n}" for n in range(5)]

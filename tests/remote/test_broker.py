@@ -6,11 +6,12 @@ from dataclasses import replace
 import pytest
 import ray
 from ray_cases import PANEL, PLAN, PLUGINS, cut, digest, pools
+from waiting import until
 
 from pmx_ray.backtest.blocks import BlockSize
 from pmx_ray.backtest.dispatch import DispatchPolicy
-from pmx_ray.remote import broker
-from pmx_ray.remote.broker import LEASE_S, NAME, NAMESPACE, Register, Wish
+from pmx_ray.remote import broker, executor
+from pmx_ray.remote.broker import LEASE_S, NAME, NAMESPACE, Broker, Register, Wish
 from pmx_ray.remote.executor import run_on_ray
 
 
@@ -94,6 +95,31 @@ def test_nodes_when_a_sweep_dies_then_given_back_though_nobody_asks(register, as
     assert asked[-1] == ([], [])
 
 
+def test_nodes_when_the_broker_is_a_new_one_then_what_another_asked_for_is_given_back(
+    register, asked
+):
+    assert not register.idle
+    register.settle()
+    register.settle()
+    assert asked == [([], [])]
+    assert register.idle
+
+
+def test_broker_when_nobody_asks_for_long_then_it_ends(cluster):
+    actor = ray.remote(Broker).options(name="quiet", lifetime="detached", num_cpus=0)
+    quiet = actor.remote(lease_s=0.3, quiet_s=0.6)
+    assert ray.get(quiet.ask.remote(wish("dead"))) == 8
+
+    def ended():
+        try:
+            ray.get_actor("quiet")
+        except ValueError:
+            return True
+        return False
+
+    until(ended)
+
+
 def run(lake, blocks, priority):
     return run_on_ray(
         PANEL, PLAN, blocks, pools=pools(0), policy=DispatchPolicy(max_attempts=2),
@@ -138,6 +164,36 @@ def test_sweep_when_the_broker_is_killed_then_it_goes_on_with_another(
     ray.kill(ray.get_actor(NAME, namespace=NAMESPACE))
     settled += list(rows)
     assert {row.block.id for row in settled if row.receipt} == {block.id for block in blocks}
+
+
+def test_sweep_when_others_hold_every_slot_then_it_waits_for_as_long_as_they_do(
+    cluster, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(executor, "POLL_S", 0.1)
+
+    @ray.remote(num_cpus=1)
+    class Taker:
+        def there(self):
+            return True
+
+    takers = [Taker.remote() for _ in range(4)]
+    ray.get([taker.there.remote() for taker in takers])
+    looks = []
+
+    def monotonic():
+        looks.append(0)
+        if len(looks) == 8:  # hours later
+            for taker in takers:
+                ray.kill(taker)
+        return 1000.0 * len(looks)
+
+    blocks = cut("drift")
+    found = run_on_ray(
+        PANEL, PLAN, blocks, pools=pools(0), policy=DispatchPolicy(), lake_url=str(tmp_path),
+        plugins=PLUGINS, priority=5, monotonic=monotonic,
+    )  # fmt: skip
+    assert {row.block.id for row in found if row.receipt} == {block.id for block in blocks}
+    assert len(looks) > 8
 
 
 def test_wish_when_pools_differ_in_labels_or_gpus_then_of_another_kind():

@@ -2,14 +2,17 @@ import socket
 import stat
 import subprocess
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import ray
 
-from pmx_ray.backtest.dispatch import DispatchPolicy
+from pmx_ray.backtest.dispatch import DispatchPolicy, Retire
 from pmx_ray.errors import ClusterError
 from pmx_ray.lake import Receipt, open_store
-from pmx_ray.remote.cluster import WorkerPool, connected, fit_pools
+from pmx_ray.remote.cluster import WorkerPool, connected, fit_pools, slots
+from pmx_ray.remote.meters import Tally
 from pmx_ray.remote.pool_run import PoolRun
 
 
@@ -44,6 +47,63 @@ def test_pools_when_cpu_and_gpu_workers_share_nodes_then_the_gpu_workers_keep_th
     assert (gpu.device, gpu.n_workers, cpu.n_workers) == ("gpu", 1, 1)
     with pytest.raises(ClusterError, match="has 1 CPU free for a cpu worker"):
         fit_pools(pools, [node(CPU=1, GPU=1)])
+
+
+@pytest.mark.parametrize(
+    ("resources", "asked", "gpus", "cpu_slots", "gpu_slots"),
+    [
+        ({"CPU": 16, "GPU": 8}, 1, 1.0, 15, 8),
+        ({"CPU": 8, "GPU": 8}, 1, 1.0, 7, 8),
+        ({"CPU": 8, "GPU": 1}, 2, 0.1, 6, 8),
+    ],
+)
+def test_slots_when_cards_could_take_every_cpu_then_what_was_asked_for_them_counts(
+    resources: dict[str, float], asked: int, gpus: float, cpu_slots: int, gpu_slots: int
+) -> None:
+    pools = [WorkerPool("cpu", 2, 0.0, {}), WorkerPool("gpu", asked, gpus, {})]
+    assert slots(pools, [node(**resources)]) == {"cpu": cpu_slots, "gpu": gpu_slots}
+
+
+class Handle:
+    """An actor's that answers nothing."""
+
+    def __getattr__(self, name: str) -> "Handle":
+        return self
+
+    def remote(self, *_: object) -> object:
+        return object()
+
+
+def a_run(tmp_path: Path, *, priority: int | None = None, n_blocks: int = 0) -> PoolRun:
+    return PoolRun(
+        pool=WorkerPool("cpu", 1, 0.0, {}),
+        asked=0,
+        blocks={f"b{n}": SimpleNamespace(predicted_s=1.0) for n in range(n_blocks)},
+        policy=DispatchPolicy(),
+        store=open_store(str(tmp_path)),
+        n_steps=1,
+        priority=priority,
+    )
+
+
+def test_pool_when_workers_were_retired_then_they_are_not_replaced_but_for_the_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray, "kill", lambda _: None)
+    monkeypatch.setattr(Tally, "__init__", lambda *_, **__: None)
+    monkeypatch.setattr(Tally, "saw", lambda *_: None)
+    run, hired = a_run(tmp_path, priority=5, n_blocks=9), []
+    run._hire = lambda name: hired.append(name) or Handle()
+    run.resize(4)
+    for worker in ("cpu-0", "cpu-1"):
+        run._carry_out(Retire(worker, "died 5 times in a row: no memory"))
+    run.resize(4)
+    assert len(hired) == 4
+    run.resize(5)
+    assert len(hired) == 5
+    run.resize(0)
+    run.resize(1)
+    assert len(hired) == 6
 
 
 @pytest.mark.parametrize(
@@ -96,15 +156,7 @@ def test_token_when_an_address_is_used_then_as_documented(
 
 
 def test_pool_when_a_node_writes_elsewhere_then_the_run_ends_with_what_to_do(tmp_path) -> None:
-    run = PoolRun(
-        pool=WorkerPool("cpu", 1, 0.0, {}),
-        asked=1,
-        blocks={},
-        policy=DispatchPolicy(),
-        store=open_store(str(tmp_path)),
-        n_steps=1,
-        priority=None,
-    )
+    run = a_run(tmp_path)
     receipt = Receipt("ab" * 32, f"blocks/ab/{'ab' * 32}.parquet", 1, 0, "0" * 64, 0.1, "far", 1)
     with pytest.raises(ClusterError, match=r"node far wrote block .* give a lake that all nodes"):
         run._check_visible(receipt)
