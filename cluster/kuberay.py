@@ -10,13 +10,18 @@ cluster's own pods, pods of the namespace with the label ``pmx-access: "true"``,
 operator, which asks the dashboard how jobs and services fare.
 
 Images stay read-only; programs write to ``/tmp``, ``/tmp/ray`` and ``/dev/shm``, which go with the
-pod. Blocks go to a bucket: pods share no folder.
+pod, and to ``PMX_HOME``: the topology's volume, or a folder that goes with the pod as well. Blocks
+go to a bucket. A service asks for the volume: tokens and models are there.
+
+Other secrets, such as the ledger's address, the key that signs models and a bucket's keys, are
+variables in a second Secret; a cluster comes up without it.
 
 A spot group runs on nodes with Karpenter's label ``karpenter.sh/capacity-type: spot``.
 """
 
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
+from pathlib import PurePosixPath
 from typing import Any
 
 import yaml
@@ -45,6 +50,9 @@ USER = 1000
 
 SCRATCH = "/tmp"  # noqa: S108 - a mount of its own in each pod
 """What a pod's programs may write to; their home as well."""
+
+HOME = "/var/pmx"
+"""What pods have as ``PMX_HOME``: the topology's volume, else a folder that goes with the pod."""
 
 KEPT_S = 600
 """Seconds that a finished job's cluster is kept, for its logs."""
@@ -128,10 +136,11 @@ def ray_service(
     Raises
     ------
     SettingsError
-        If Serve would listen where the Service cannot reach it, or a name or label is not one of
-        Kubernetes'.
+        If Serve would listen where the Service cannot reach it, its root is on no volume, or a name
+        or label is not one of Kubernetes'.
     """
     _check_reachable(serve_config, topology.ports)
+    _check_root(serve_config, topology.volume)
     return _checked(
         {
             "apiVersion": "ray.io/v1",
@@ -263,7 +272,14 @@ def as_yaml(documents: Sequence[Mapping[str, Any]]) -> str:
         "# The access token is not in this file. Make its Secret once, from your own token:\n"
         f"#   tr -d '\\n' < ~/.ray/auth_token | kubectl --namespace {metadata['namespace']} "
         f"create secret generic {_secret(name)} --from-file=auth_token=/dev/stdin\n"
+        f"# Other secrets are read from {_settings(name)}, if you make it: PMX_LEDGER_URL,\n"
+        "# PMX_SIGNING_KEY, AWS_ACCESS_KEY_ID and the like, a line each of a file of your own:\n"
+        f"#   kubectl --namespace {metadata['namespace']} create secret generic {_settings(name)} "
+        "--from-env-file=FILE\n"
     )
+    clusters = [document for document in documents if document["kind"] != "NetworkPolicy"]
+    if clusters:
+        header += _said_of_home(clusters[0])
     return header + "---\n".join(_yaml(dict(document)) for document in documents)
 
 
@@ -299,8 +315,47 @@ def _check_reachable(serve_config: Mapping[str, Any], ports: Ports) -> None:
         )
 
 
+def _check_root(serve_config: Mapping[str, Any], volume: str | None) -> None:
+    """Refuse a service whose tokens, models and sweeps would be in no pod."""
+    if volume is None:
+        raise SettingsError(
+            "volume is not set; the service would find no tokens, models or sweeps in its pods. "
+            "Name a PersistentVolumeClaim in the topology, e.g. volume: pmx-home"
+        )
+    for application in serve_config.get("applications") or []:
+        root = (application.get("args") or {}).get("root")
+        if root is not None and not PurePosixPath(str(root)).is_relative_to(HOME):
+            raise SettingsError(
+                f"serve config: root of {application.get('name')} is {root}, which pods do not "
+                f"have; leave it out, or name a folder in {HOME}, where the volume is"
+            )
+
+
 def _secret(name: str) -> str:
     return f"{name}-token"
+
+
+def _settings(name: str) -> str:
+    return f"{name}-settings"
+
+
+def _said_of_home(cluster: Mapping[str, Any]) -> str:
+    """Return the lines that say whether what is written to ``PMX_HOME`` is kept."""
+    spec = cluster["spec"]
+    spec = spec.get("rayClusterSpec") or spec.get("rayClusterConfig") or spec
+    volumes = spec["headGroupSpec"]["template"]["spec"]["volumes"]
+    [home] = [volume for volume in volumes if volume["name"] == "home"]
+    if "persistentVolumeClaim" not in home:
+        return (
+            f"# No volume is named: $PMX_HOME, {HOME}, is each pod's own and goes with it,\n"
+            "# with reports and leaderboards. To keep them, name a claim: volume: pmx-home\n"
+        )
+    return (
+        f"# $PMX_HOME, {HOME}, is the PersistentVolumeClaim "
+        f"{home['persistentVolumeClaim']['claimName']}. Make it first, with the access mode\n"
+        "# ReadWriteMany where there are several machines. Then the ledger belongs in PostgreSQL,\n"
+        "# PMX_LEDGER_URL: SQLite needs a disk of its own machine.\n"
+    )
 
 
 def _own_label(topology: Topology) -> dict[str, str]:
@@ -357,6 +412,7 @@ def _head_group(topology: Topology) -> dict[str, Any]:
         "name": "ray-head",
         "image": topology.image,
         "env": _environment(topology, health),
+        "envFrom": _other_secrets(topology),
         "resources": _resources(str(head.cpus), _mebibytes(head.memory_gib)),
         "securityContext": _sealed(),
         "ports": _named_ports(
@@ -392,6 +448,7 @@ def _worker_group(topology: Topology, group: NodeGroup) -> dict[str, Any]:
         "name": "ray-worker",
         "image": topology.image,
         "env": _environment(topology, {}),
+        "envFrom": _other_secrets(topology),
         "resources": _resources(str(group.cpus), _mebibytes(group.memory_gib), group.gpus),
         "securityContext": _sealed(),
         "ports": _named_ports({"metrics": ports.metrics, "serve": ports.serve}),
@@ -482,6 +539,7 @@ def _pod(
             # KubeRay gives its own sidecar the volume of this name, and both must see one folder.
             "volumes": [
                 _scratch(),
+                _home(topology),
                 {"name": "shared-mem", "emptyDir": shared},
                 {"name": "ray-logs", "emptyDir": {}},
             ],
@@ -497,21 +555,32 @@ def _scratch_mount() -> dict[str, str]:
     return {"name": "scratch", "mountPath": SCRATCH}
 
 
+def _home(topology: Topology) -> dict[str, Any]:
+    if topology.volume is None:
+        return {"name": "home", "emptyDir": {}}
+    return {"name": "home", "persistentVolumeClaim": {"claimName": topology.volume}}
+
+
 def _mounts() -> list[dict[str, str]]:
     return [
         _scratch_mount(),
+        {"name": "home", "mountPath": HOME},
         {"name": "shared-mem", "mountPath": "/dev/shm"},  # noqa: S108 - a mount of its own
         {"name": "ray-logs", "mountPath": "/tmp/ray"},  # noqa: S108 - a mount of its own
     ]
 
 
 def _environment(topology: Topology, more: Mapping[str, str]) -> list[dict[str, Any]]:
-    plain = {**environment(), "HOME": SCRATCH, **more}
+    plain = {**environment(), "HOME": SCRATCH, "PMX_HOME": HOME, **more}
     plain.pop("RAY_AUTH_MODE")
     return [
         *_token(topology),
         *({"name": name, "value": value} for name, value in plain.items()),
     ]
+
+
+def _other_secrets(topology: Topology) -> list[dict[str, Any]]:
+    return [{"secretRef": {"name": _settings(topology.name), "optional": True}}]
 
 
 def _token(topology: Topology) -> list[dict[str, Any]]:
@@ -552,5 +621,7 @@ def _pod_security() -> dict[str, Any]:
         "runAsNonRoot": True,
         "runAsUser": USER,
         "fsGroup": USER,
+        # Else each new pod would open the volume's tokens and keys to its group.
+        "fsGroupChangePolicy": "OnRootMismatch",
         "seccompProfile": {"type": "RuntimeDefault"},
     }

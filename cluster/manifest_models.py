@@ -116,6 +116,19 @@ class EnvVar(Part):
         return self
 
 
+class SecretName(Part):
+    """A Secret that there may be."""
+
+    name: DnsLabel
+    optional: Literal[True]
+
+
+class EnvFrom(Part):
+    """A Secret whose every key is an environment variable."""
+
+    secretRef: SecretName
+
+
 class Resources(Part):
     """What a container may take; it is given all of it, so that no neighbour can take it away."""
 
@@ -161,6 +174,7 @@ class PodSecurity(Part):
     runAsNonRoot: Literal[True]
     runAsUser: int = Field(ge=1)
     fsGroup: int = Field(ge=1)
+    fsGroupChangePolicy: Literal["OnRootMismatch"]
     seccompProfile: Seccomp
 
 
@@ -185,11 +199,24 @@ class EmptyDir(Part):
     sizeLimit: Quantity | None = None
 
 
+class Claim(Part):
+    """A folder that outlives its pods."""
+
+    claimName: DnsLabel
+
+
 class Volume(Part):
-    """A folder of a pod."""
+    """A folder of a pod, its own or a claimed one."""
 
     name: DnsLabel
-    emptyDir: EmptyDir
+    emptyDir: EmptyDir | None = None
+    persistentVolumeClaim: Claim | None = None
+
+    @model_validator(mode="after")
+    def _checked(self) -> Self:
+        if (self.emptyDir is None) == (self.persistentVolumeClaim is None):
+            raise ValueError(f"{self.name} is an emptyDir or a persistentVolumeClaim, one of them")
+        return self
 
 
 class Container(Part):
@@ -198,6 +225,7 @@ class Container(Part):
     name: DnsLabel
     image: str = Field(min_length=1)
     env: list[EnvVar]
+    envFrom: list[EnvFrom] | None = None
     resources: Resources
     securityContext: SealedSecurity
     ports: list[ContainerPort] | None = None

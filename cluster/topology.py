@@ -196,6 +196,9 @@ class Topology(Settings):
     profile : str, optional
         Instance profile of every node that `ray up` starts, by name or ARN: what it may do on AWS.
         It needs the lake's bucket, and for the head what Ray needs to start and end nodes.
+    volume : str, optional
+        PersistentVolumeClaim, by name, of every pod: the folder of sweeps, models and tokens. All
+        pods write to it at once. Without one that folder is each pod's own and goes with it.
     ports : Ports
         Of the head.
     health : Health
@@ -210,6 +213,7 @@ class Topology(Settings):
     lake: str | None = None
     image: str = "pmx-ray:latest"
     profile: Profile | None = None
+    volume: str | None = None
     ports: Ports = Ports()
     health: Health = Health()
     idle_minutes: float = Field(default=5.0, gt=0)

@@ -63,7 +63,9 @@ def test_render_when_a_command_is_given_then_a_job_that_runs_it():
 
 
 def test_render_when_a_serve_config_is_given_then_a_service_that_its_pods_can_reach():
-    service = documents("--serve", str(CONFIGS.parent / "serve.yaml"))["RayService"]
+    service = documents("--serve", str(CONFIGS.parent / "serve.yaml"), "--set", "volume=pmx-home")[
+        "RayService"
+    ]
     config = yaml.safe_load(service["spec"]["serveConfigV2"])
     assert config["http_options"]["host"] == "0.0.0.0"
     assert config["applications"][0]["import_path"] == "serve_apps.app:build"

@@ -74,9 +74,13 @@ def every(topology):
     return [
         ray_cluster(topology, namespace="lab"),
         ray_job(topology, namespace="lab", entrypoint="pmx sweep"),
-        ray_service(topology, namespace="lab", serve_config=SERVE | served_at(topology)),
+        ray_service(kept(topology), namespace="lab", serve_config=SERVE | served_at(topology)),
         network_policy(topology, namespace="lab"),
     ]
+
+
+def kept(topology):
+    return topology.model_copy(update={"volume": "pmx-home"})
 
 
 def served_at(topology):
@@ -178,6 +182,7 @@ def test_yaml_when_a_key_is_misspelt_then_not_written(fleet):
         (("securityContext", "allowPrivilegeEscalation"), True),
         (("securityContext", "capabilities", "drop"), []),
         (("env", 1), {"name": "RAY_AUTH_TOKEN", "value": TOKEN}),
+        (("envFrom",), [{"secretRef": {"name": "a", "optional": False}}]),
     ],
 )
 def test_manifest_when_a_guard_is_taken_away_then_refused(fleet, place, value):
@@ -276,7 +281,7 @@ def test_volumes_when_rendered_then_shared_memory_holds_rays_objects(fleet):
         pod = group["template"]["spec"]
         mounts = {row["mountPath"]: row["name"] for row in pod["containers"][0]["volumeMounts"]}
         assert mounts["/tmp/ray"] == "ray-logs"  # the name by which KubeRay's sidecar shares it
-        volumes = {row["name"]: row["emptyDir"] for row in pod["volumes"]}
+        volumes = {row["name"]: row["emptyDir"] for row in pod["volumes"]}  # none is named
         assert volumes.keys() == set(mounts.values())
         shared = volumes[mounts["/dev/shm"]]
         assert shared["medium"] == "Memory"
@@ -402,9 +407,70 @@ def test_job_when_rendered_then_its_cluster_goes_with_it(fleet):
 
 
 def test_service_when_rendered_then_the_serve_config_is_as_given(fleet):
-    spec = ray_service(fleet, namespace="lab", serve_config=SERVE)["spec"]
+    spec = ray_service(kept(fleet), namespace="lab", serve_config=SERVE)["spec"]
     assert yaml.safe_load(spec["serveConfigV2"]) == SERVE
-    assert spec["rayClusterConfig"] == spec_of(fleet)
+    assert spec["rayClusterConfig"] == spec_of(kept(fleet))
+
+
+def service_with(args):
+    application = {"name": "signals", "import_path": "serve_apps.app:build", "args": args}
+    return SERVE | {"applications": [application]}
+
+
+def test_service_when_no_volume_is_named_then_refused(fleet):
+    with pytest.raises(SettingsError, match=r"volume is not set; .*volume: pmx-home"):
+        ray_service(fleet, namespace="lab", serve_config=SERVE)
+
+
+@pytest.mark.parametrize("root", ["/data", "runs", "/var/pmx-2"])
+def test_service_when_its_root_is_on_no_volume_then_refused(fleet, root):
+    with pytest.raises(SettingsError, match=f"root of signals is {root}.*folder in /var/pmx"):
+        ray_service(kept(fleet), namespace="lab", serve_config=service_with({"root": root}))
+
+
+@pytest.mark.parametrize("args", [None, {}, {"root": None}, {"root": "/var/pmx/team"}])
+def test_service_when_its_root_is_on_the_volume_then_taken(fleet, args):
+    assert ray_service(kept(fleet), namespace="lab", serve_config=service_with(args))
+
+
+def homes_of(document):
+    """Return of each pod of Ray: PMX_HOME, and the volume that is mounted there."""
+    for template in parts_of(document, "template"):
+        pod = template["spec"]
+        [container] = pod["containers"]
+        home = environment_of(container)["PMX_HOME"]
+        [name] = [m["name"] for m in container["volumeMounts"] if m["mountPath"] == home]
+        [volume] = [volume for volume in pod["volumes"] if volume["name"] == name]
+        yield home, {key: volume[key] for key in volume if key != "name"}
+
+
+def test_home_when_no_volume_is_named_then_each_pod_may_write_to_its_own(fleet):
+    document = ray_job(fleet, namespace="lab", entrypoint="pmx sweep")
+    assert list(homes_of(document)) == [("/var/pmx", {"emptyDir": {}})] * 4
+    assert "goes with it,\n# with reports" in as_yaml([document])
+
+
+def test_home_when_a_volume_is_named_then_every_pod_has_it_and_keeps_its_modes(fleet):
+    document = ray_service(kept(fleet), namespace="lab", serve_config=SERVE)
+    claimed = {"persistentVolumeClaim": {"claimName": "pmx-home"}}
+    assert list(homes_of(document)) == [("/var/pmx", claimed)] * 4
+    # a new pod would make files of mode 0600 readable to their group, and the service refuses those
+    guards = [template["spec"]["securityContext"] for template in parts_of(document, "template")]
+    assert [guard["fsGroupChangePolicy"] for guard in guards] == ["OnRootMismatch"] * 4
+    assert "is the PersistentVolumeClaim pmx-home. Make it first" in as_yaml([document])
+
+
+@pytest.mark.parametrize("volume", ["Pmx", "a/b", "", "a\n"])
+def test_volume_when_not_a_claims_name_then_refused(fleet, volume):
+    with pytest.raises(SettingsError, match=r"claimName: must be at most 63"):
+        ray_cluster(fleet.model_copy(update={"volume": volume}), namespace="lab")
+
+
+def test_secrets_when_there_are_more_then_read_by_reference_if_they_are_there(fleet):
+    document = ray_cluster(fleet, namespace="lab")
+    reference = [{"secretRef": {"name": "fleet-settings", "optional": True}}]
+    assert parts_of(document, "envFrom") == [reference] * 4
+    assert "secret generic fleet-settings --from-env-file=FILE" in as_yaml([document])
 
 
 @pytest.mark.parametrize(
@@ -416,7 +482,7 @@ def test_service_when_rendered_then_the_serve_config_is_as_given(fleet):
 )
 def test_service_when_it_could_not_be_reached_then_refused(fleet, http, said):
     with pytest.raises(SettingsError, match=said):
-        ray_service(fleet, namespace="lab", serve_config=SERVE | {"http_options": http})
+        ray_service(kept(fleet), namespace="lab", serve_config=SERVE | {"http_options": http})
 
 
 def test_service_when_serve_takes_its_own_port_then_the_topology_must_have_it_too():
@@ -424,12 +490,12 @@ def test_service_when_serve_takes_its_own_port_then_the_topology_must_have_it_to
     elsewhere = Topology(name="lab", ports=Ports(serve=8080))
     with pytest.raises(SettingsError, match=r"port is 8000, .*ports.serve is 8080"):
         ray_service(elsewhere, namespace="lab", serve_config=bare)
-    assert ray_service(Topology(name="lab"), namespace="lab", serve_config=bare)
+    assert ray_service(kept(Topology(name="lab")), namespace="lab", serve_config=bare)
 
 
 def test_manifests_when_asked_for_then_the_policy_and_one_more(fleet):
     def kinds(**more):
-        return [document["kind"] for document in manifests(fleet, namespace="lab", **more)]
+        return [document["kind"] for document in manifests(kept(fleet), namespace="lab", **more)]
 
     assert kinds() == ["NetworkPolicy", "RayCluster"]
     assert kinds(entrypoint="pmx sweep") == ["NetworkPolicy", "RayJob"]
