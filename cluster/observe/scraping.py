@@ -36,7 +36,8 @@ class ServiceTarget:
     url : str
         ``http://host:port`` or ``https://host:port``.
     token_file : str
-        File with a token of the scope ``read``; Prometheus reads it, and nobody else.
+        File with a token of the scope ``read``; Prometheus reads it, and nobody else. A relative
+        path starts at the folder of Prometheus' settings.
     """
 
     url: str
@@ -62,7 +63,8 @@ def prometheus_settings(
     Parameters
     ----------
     discovery : Path
-        ``prom_metrics_service_discovery.json`` of the cluster, on the head.
+        ``prom_metrics_service_discovery.json`` of the cluster, on the head. A relative path starts
+        at the folder of the settings.
     service : ServiceTarget, optional
         The signal service; not asked unless given.
     interval_s : float

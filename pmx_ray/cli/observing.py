@@ -41,10 +41,10 @@ def observe(
         raise SettingsError("--service and --token-file are given together, or neither of them")
     target = None
     if service is not None and token_file is not None:
-        target = scraping.ServiceTarget(service, token_file)
-    settings = scraping.prometheus_settings(
-        discovery=Path(ray_folder or _ray_folder()) / scraping.DISCOVERY, service=target
-    )
+        target = scraping.ServiceTarget(service, str(Path(token_file).absolute()))
+    # Prometheus takes a relative path from the folder of its settings, and not from here.
+    folder = Path(ray_folder or _ray_folder()).absolute()
+    settings = scraping.prometheus_settings(discovery=folder / scraping.DISCOVERY, service=target)
     files = {
         "prometheus.yml": scraping.as_yaml(settings),
         scraping.RULES_FILE: rules.as_yaml(),

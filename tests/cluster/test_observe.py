@@ -14,7 +14,7 @@ from cluster import local, observe
 from cluster.observe.dashboards import as_json
 from cluster.observe.panels import DASHBOARDS, expressions
 from cluster.observe.rules import RULES
-from cluster.observe.scraping import ServiceTarget, as_yaml, prometheus_settings
+from cluster.observe.scraping import DISCOVERY, ServiceTarget, as_yaml, prometheus_settings
 from pmx_ray.cli.app import app
 from pmx_ray.errors import SettingsError
 
@@ -94,6 +94,18 @@ def test_observe_when_a_cluster_was_started_here_then_its_folder_is_read(home):
     assert discovery(written(home, "--ray-folder", "/mnt/ray")) == Path("/mnt/ray")
     note(home, "other", "/tmp/pmx-2")
     assert "2 clusters were started here" in refusal(home)
+
+
+def test_observe_when_folders_are_relative_then_they_start_where_it_was_called(home, monkeypatch):
+    called = home / "called"
+    called.mkdir()
+    monkeypatch.chdir(called)
+    words = ("--service", "http://h:1", "--token-file", "token", "--ray-folder", "ray")
+    settings = yaml.safe_load(written(home, *words)["prometheus.yml"])
+    (found,) = job(settings, "ray")["file_sd_configs"]
+    assert found["files"] == [str(called / "ray" / DISCOVERY)]
+    token = job(settings, "pmx-service")["authorization"]["credentials_file"]
+    assert token == str(called / "token")
 
 
 def test_observe_when_written_then_prometheus_looks_for_nodes_as_often_as_it_asks(home):
