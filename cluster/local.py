@@ -2,30 +2,26 @@
 
 Every node is a session of its own, and its processes stay in it, whatever they call themselves: so
 a cluster, or one node of it, is found again and ended without touching another's. Nodes share
-loopback, or have addresses of their own on a bridge.
+loopback, or have addresses of their own on a bridge. Ray keeps its files where nobody else may go.
 """
 
-import contextlib
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
-from cluster import namespaces
+from cluster import namespaces, private_folder, sessions
 from cluster.commands import NodeCommand, commands
 from cluster.namespaces import Network
 from cluster.topology import Topology
 from pmx_ray.errors import ClusterError, SettingsError
-from pmx_ray.provenance import sha256_hex
 
 Say: TypeAlias = Callable[[str], object]
 Joined: TypeAlias = Callable[[str, int], object]
@@ -37,8 +33,8 @@ HOST = "127.0.0.1"
 MARK = "PMX_CLUSTER"
 """In the environment of the first process of each node: the cluster's name."""
 
-HEAD_S, END_S = 120.0, 15.0
-"""Seconds that the head may take to listen, and nodes to end before they are killed."""
+HEAD_S = 120.0
+"""Seconds that the head may take to listen."""
 
 TRIES = 3
 """Times that a node is started until it has joined."""
@@ -59,7 +55,7 @@ class Running:
     dashboard : str
         URL of the dashboard and the jobs API.
     temp : str
-        Ray's folder for it.
+        Ray's folder for it, in one that nobody else may enter.
     boot : str
         Which start of the machine it belongs to; ids of processes mean nothing after another.
     sessions : mapping of str to int
@@ -134,7 +130,7 @@ def up(
     SettingsError
         If a port is taken, or addresses of their own cannot be had.
     ClusterError
-        If it is up already, or a node does not start.
+        If it is up already, or a node does not start, or others could reach Ray's folder.
     """
     before = running(home, topology.name)
     if before is not None and living(before):
@@ -147,7 +143,7 @@ def up(
         _check_free(name, port)
     logs = clusters_folder(home) / topology.name / "logs"
     logs.mkdir(parents=True, exist_ok=True, mode=0o700)
-    temp = _temp(logs.parent)
+    temp = private_folder.named(logs.parent)
     network = None if span is None else _network(topology, logs.parent, span)
     host = HOST if network is None else network.host
     started = _commands(topology, temp, network)
@@ -156,10 +152,11 @@ def up(
         address=f"{host}:{topology.ports.gcs}",
         dashboard=f"http://{HOST}:{topology.ports.dashboard}",
         temp=str(temp),
-        boot=_boot(),
+        boot=sessions.boot(),
         sessions={},
         network=network,
     )
+    private_folder.make(temp)
     try:
         if network is not None:
             _note(logs.parent / STATE, made)  # so that what is laid can be lifted, come what may
@@ -196,7 +193,8 @@ def _joined(
             joined(cluster.address, n)
         except ClusterError as error:
             why = str(error)
-            _end({pid: node for pid, node in living(found).items() if node == command.node})
+            sessions.end(pid for pid, node in living(found).items() if node == command.node)
+            _reap()
         else:
             return found
     raise ClusterError(f"{why}, in {TRIES} tries; {command.node} says: {_last_line(log)}")
@@ -223,8 +221,9 @@ def start_again(
     Raises
     ------
     ClusterError
-        If it does not start.
+        If it does not start, or others could reach Ray's folder.
     """
+    private_folder.make(Path(cluster.temp))
     logs = clusters_folder(home) / cluster.name / "logs"
     (command,) = [
         c for c in _commands(topology, Path(cluster.temp), cluster.network) if c.node == node
@@ -238,10 +237,11 @@ def start_again(
 def down(cluster: Running, home: Path) -> int:
     """End every process of a cluster and forget all but its logs; return how many there were."""
     found = living(cluster)
-    _end(found)
+    sessions.end(sorted(found, key=lambda pid: found[pid] == "head"))  # the head last
+    _reap()
     if cluster.network is not None:
         namespaces.lift(cluster.network.number)
-    shutil.rmtree(cluster.temp, ignore_errors=True)
+    private_folder.remove(Path(cluster.temp))
     (clusters_folder(home) / cluster.name / STATE).unlink(missing_ok=True)
     return len(found)
 
@@ -250,18 +250,22 @@ def kill_node(cluster: Running, node: str) -> int:
     """Kill every process of one node at once, as a power cut would; return how many there were."""
     found = [pid for pid, of in living(cluster).items() if of == node]
     for pid in found:
-        _signal(pid, signal.SIGKILL)
+        sessions.send(pid, signal.SIGKILL)
     return len(found)
 
 
 def living(cluster: Running) -> Mapping[int, str]:
     """Return the processes of a cluster on this machine: process id to node."""
-    if cluster.boot != _boot():
+    if cluster.boot != sessions.boot():
         return {}
-    nodes = {
-        session: node for node, session in cluster.sessions.items() if _ours(session, cluster.name)
+    there = sessions.members(cluster.sessions.values())
+    mark, folder = f"{MARK}={cluster.name}", Path(cluster.temp)
+    return {
+        pid: node
+        for node, session in cluster.sessions.items()
+        if sessions.is_ours(session, there[session], mark=mark, folder=folder)
+        for pid in there[session]
     }
-    return {pid: nodes[session] for pid, session in _processes() if session in nodes}
 
 
 def _network(topology: Topology, folder: Path, span: str) -> Network:
@@ -357,69 +361,11 @@ def _free_port(taken: set[int]) -> int:
             return port
 
 
-def _temp(folder: Path) -> Path:
-    """Return Ray's folder for the cluster noted in ``folder``: its own, and short for sockets."""
-    return Path(tempfile.gettempdir()) / f"pmx-{sha256_hex(str(folder.resolve()).encode())[:12]}"
-
-
 def _note(path: Path, cluster: Running) -> None:
     part = path.with_suffix(".part")
     part.write_text(json.dumps(asdict(cluster), indent=1), encoding="utf-8")
     part.replace(path)
 
 
-def _boot() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-
-
-def _processes() -> Iterator[tuple[int, int]]:
-    """Give each living process but this one, with its session."""
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and int(entry.name) != os.getpid():
-            fields = _stat(int(entry.name))
-            if fields and fields[0] != "Z":
-                yield int(entry.name), int(fields[3])
-
-
-def _ours(session: int, name: str) -> bool:
-    """Return whether a session is a node's: its first process, if it lives, carries the mark.
-
-    While others of the session live, the kernel gives its number to no new process.
-    """
-    if not _lives(session):
-        return True
-    try:
-        environment = Path(f"/proc/{session}/environ").read_bytes().split(b"\0")
-    except OSError:  # another account's
-        return False
-    return f"{MARK}={name}".encode() in environment
-
-
-def _stat(pid: int) -> list[str]:
-    """Return the fields of a process from its state on; none where it is gone."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
-    except OSError:
-        return []
-
-
-def _end(found: Mapping[int, str]) -> None:
-    """Ask processes to end, the nodes' before the head's, and kill what is left in the end."""
-    for pid in sorted(found, key=lambda pid: found[pid] == "head"):
-        _signal(pid, signal.SIGTERM)
-    until = time.monotonic() + END_S
-    while any(_lives(pid) for pid in found) and time.monotonic() < until:
-        time.sleep(0.05)
-    for pid in found:
-        _signal(pid, signal.SIGKILL)
+def _reap() -> None:
     _started[:] = [process for process in _started if process.poll() is None]
-
-
-def _lives(pid: int) -> bool:
-    fields = _stat(pid)
-    return bool(fields) and fields[0] != "Z"
-
-
-def _signal(pid: int, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(pid, number)

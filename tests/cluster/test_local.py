@@ -16,8 +16,9 @@ import pytest
 import yaml
 from waiting import until
 
-from cluster import local
-from pmx_ray.errors import ClusterError
+from cluster import local, private_folder, sessions
+from cluster.topology import read_topology
+from pmx_ray.errors import ClusterError, SettingsError
 
 ROOT = Path(__file__).parents[2]
 PMX, RAY = (Path(sys.executable).with_name(name) for name in ("pmx", "ray"))
@@ -129,7 +130,7 @@ def test_processes_when_the_first_of_the_session_has_ended_then_the_others_are_f
 ):
     leader = session("sh", "-c", "sleep 600 & exit", mark="mine")
     cluster = noted(tmp_path, head=leader)
-    until(lambda: not local._lives(leader), deadline_s=30.0)
+    until(lambda: not sessions.lives(leader), deadline_s=30.0)
     assert set(local.living(cluster).values()) == {"head"}
     assert local.down(cluster, tmp_path) == 1
     assert local.living(cluster) == {}
@@ -140,7 +141,60 @@ def test_processes_when_a_session_is_a_strangers_then_left_alone(session, tmp_pa
     stranger = session("sleep", "600", mark=mark)
     cluster = noted(tmp_path, head=stranger)
     assert local.down(cluster, tmp_path) == 0
-    assert local._lives(stranger)
+    assert sessions.lives(stranger)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "sleep 600",
+        "tail -f {folder}/raylet.out",
+        "sleep 600 9<{folder}/raylet.out",
+        "sleep 600 9>{folder}/python-core-driver-01_7.log 8>{folder}/event_CORE_WORKER_7.log",
+    ],
+    ids=["any", "names a log", "reads a log", "driver"],
+)
+@pytest.mark.parametrize("mark", [None, "other"])
+def test_processes_when_a_strangers_session_has_lost_its_first_then_left_alone(
+    session, tmp_path, mark, words
+):
+    folder = tmp_path / "ray"
+    folder.mkdir()
+    (folder / "raylet.out").touch()
+    leader = session("sh", "-c", f"{words.format(folder=folder)} & exit", mark=mark)
+    until(lambda: not sessions.lives(leader), deadline_s=30.0)
+    (stranger,) = sessions.members([leader])[leader]
+    until(lambda: b"600" in command(stranger) or b"tail" in command(stranger), deadline_s=30.0)
+    cluster = noted(folder, head=leader)
+    assert local.living(cluster) == {}
+    assert local.down(cluster, tmp_path) == 0
+    assert sessions.lives(stranger)
+
+
+def command(pid):
+    return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+
+
+@pytest.mark.parametrize("stream", [1, 2, 9])
+def test_processes_when_all_that_is_left_has_no_mark_then_found_by_where_it_writes(
+    session, tmp_path, stream
+):
+    log = tmp_path / "ray" / "dashboard_agent.out"
+    log.parent.mkdir()
+    leader = session("sh", "-c", f"exec {stream}>{log}; sleep 600 & exit")
+    until(lambda: not sessions.lives(leader), deadline_s=30.0)
+    cluster = noted(log.parent, head=leader)
+    assert list(local.living(cluster).values()) == ["head"]
+    assert local.down(cluster, tmp_path) == 1
+    assert sessions.members([leader]) == {leader: []}
+
+
+def test_processes_when_a_living_first_lacks_the_mark_then_others_do_not_make_up_for_it(
+    session, tmp_path
+):
+    leader = session("sh", "-c", f"{local.MARK}=mine sleep 600 & wait")
+    until(lambda: len(sessions.members([leader])[leader]) == 2, deadline_s=30.0)
+    assert local.living(noted(tmp_path, head=leader)) == {}
 
 
 def test_processes_when_the_machine_was_started_anew_then_none_are_the_clusters(session, tmp_path):
@@ -156,6 +210,95 @@ def test_note_when_it_cannot_be_read_then_error_names_it(tmp_path):
         local.running(tmp_path, "mine")
 
 
+def test_folder_when_made_then_nobody_else_may_enter_whatever_ray_makes_in_it(tmp_path):
+    ray = tmp_path / "pmx-0" / "ray"
+    private_folder.make(ray)
+    ray.mkdir(mode=0o777)
+    assert ray.parent.stat().st_mode & 0o7777 == 0o700
+    private_folder.make(ray)  # as it was left is as good
+
+
+def open_to_others(private):
+    private.mkdir()
+    private.chmod(0o777)
+
+
+def enterable(private):
+    private.mkdir(mode=0o711)
+
+
+def linked(private):
+    private.with_name("elsewhere").mkdir(mode=0o700)
+    private.symlink_to("elsewhere")
+
+
+def dangling(private):
+    private.symlink_to("nowhere")
+
+
+def open_above(private):
+    private.mkdir(mode=0o700)
+    private.parent.chmod(0o777)
+
+
+@pytest.mark.parametrize(
+    ("there", "said"),
+    [
+        (open_to_others, "mode 0777, .*remove it: rm -r"),
+        (enterable, "mode 0711"),
+        (linked, "is a link or a file, .*remove it"),
+        (dangling, "is a link or a file"),
+        (Path.touch, "is a link or a file"),
+        (open_above, r"anyone may put another folder .*chmod \+t"),
+    ],
+)
+def test_cluster_when_others_could_reach_its_folder_then_refused_and_nothing_starts(
+    tmp_path, monkeypatch, there, said
+):
+    monkeypatch.setattr(private_folder.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(private_folder, "SOCKET_BYTES", 1000)
+    home = tmp_path / "home"
+    folder = local.clusters_folder(home) / NAME
+    there(private_folder.named(folder).parent)
+    gcs, dashboard, client, metrics = free_ports(4)
+    topology = read_topology(TOPOLOGY)
+    ports = {"gcs": gcs, "dashboard": dashboard, "client": client, "metrics": metrics}
+    topology = topology.model_copy(update={"ports": topology.ports.model_copy(update=ports)})
+    with pytest.raises(ClusterError, match=said):
+        local.up(topology, home, joined=pytest.fail, say=print)
+    assert local.running(home, NAME) is None
+    assert list((folder / "logs").iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives folders away")
+def test_folder_when_anothers_then_refused_and_left_as_it_is(tmp_path):
+    private = tmp_path / "pmx-0"
+    private.mkdir(mode=0o700)
+    os.chown(private, 65534, -1)
+    with pytest.raises(ClusterError, match=r"belongs to user 65534, .*set TMPDIR"):
+        private_folder.make(private / "ray")
+    assert private.stat().st_uid == 65534
+
+
+def test_folder_when_removed_then_its_private_one_too_and_never_one_of_another_name(tmp_path):
+    for private in (tmp_path / "pmx-0", tmp_path / "tmp"):
+        (private / "ray" / "session").mkdir(parents=True)
+        private_folder.remove(private / "ray")
+    assert [path.name for path in tmp_path.iterdir()] == ["tmp"]
+
+
+def test_folder_when_tmpdir_is_too_long_for_sockets_then_refused_with_the_bytes(monkeypatch):
+    def ray_in(temp):
+        monkeypatch.setattr(private_folder.tempfile, "tempdir", temp)
+        return private_folder.named(Path("clusters") / ("long" * 10))
+
+    room = 107 - len(f"{ray_in('/tmp')}/{private_folder.LONGEST}")
+    with socket.socket(socket.AF_UNIX) as probe, pytest.raises(FileNotFoundError):
+        probe.connect(str(ray_in("/tmp" + "x" * room) / private_folder.LONGEST))
+    with pytest.raises(SettingsError, match=r"108 bytes; 107 is the most, set TMPDIR .*1 bytes"):
+        ray_in("/tmp" + "x" * (room + 1))
+
+
 def hash_of(said):
     return re.search(r"forecasts ([0-9a-f]{16})", said)[1]
 
@@ -167,6 +310,16 @@ def test_cluster_when_up_then_three_nodes_of_their_groups_and_a_private_token(ma
     assert all(node["alive"] for node in nodes)
     assert (machine.home / ".ray" / "auth_token").stat().st_mode & 0o777 == 0o600
     assert machine.token not in (machine.home / "clusters" / NAME / "cluster.json").read_text()
+
+
+@pytest.mark.drill
+def test_folder_when_ray_has_it_then_all_of_it_lies_where_nobody_else_may_enter(machine):
+    ray = Path(machine.cluster().temp)
+    assert ray.parent.stat().st_mode & 0o777 == 0o700
+    sockets = [path for path in ray.glob("session_2*/sockets/*") if path.is_socket()]
+    longest = max(len(str(path.relative_to(ray))) for path in sockets)
+    assert len(sockets) > 3
+    assert longest <= len(private_folder.LONGEST)
 
 
 @pytest.mark.drill
@@ -306,6 +459,21 @@ def test_node_when_killed_then_the_others_notice_and_its_processes_alone_are_gon
 
 
 @pytest.mark.drill
+def test_node_when_its_first_process_is_gone_and_agents_hang_then_they_are_found_and_killed(
+    machine,
+):
+    cluster = machine.cluster()
+    first = cluster.sessions["workers-1"]
+    for pid in sessions.members([first])[first]:
+        os.kill(pid, signal.SIGSTOP)
+    os.kill(first, signal.SIGKILL)  # the kernel kills its children; what those started hangs
+    until(lambda: len(sessions.members([first])[first]) == 2, deadline_s=30.0)
+    assert local.kill_node(cluster, "workers-1") == 2
+    until(lambda: not sessions.members([first])[first], deadline_s=30.0)
+    assert set(local.living(cluster).values()) == {"head"}
+
+
+@pytest.mark.drill
 def test_cluster_when_down_then_nothing_of_it_is_left_and_a_stranger_lives(machine):
     cluster = machine.cluster()
     with subprocess.Popen(["sleep", "600"], start_new_session=True) as stranger:
@@ -316,5 +484,5 @@ def test_cluster_when_down_then_nothing_of_it_is_left_and_a_stranger_lives(machi
             stranger.send_signal(signal.SIGKILL)
     assert local.living(cluster) == {}
     assert machine.cluster() is None
-    assert not Path(cluster.temp).exists()
+    assert not Path(cluster.temp).parent.exists()
     assert "clusters started here: none" in machine.pmx("cluster", "status", code=2)
