@@ -1,6 +1,6 @@
 """The drills by name."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
@@ -10,7 +10,7 @@ from cluster.drills.clock import drill_clock
 from cluster.drills.heads import drill_gcs, drill_head
 from cluster.drills.kills import drill_kills
 from cluster.drills.memory import drill_memory, drill_poison, drill_spill
-from cluster.drills.result import Found
+from cluster.drills.result import Asked, Found
 from cluster.drills.stores import drill_disk, drill_s3
 from cluster.drills.strike import TARGETS
 from pmx_ray.config import suggestion
@@ -20,9 +20,7 @@ from pmx_ray.errors import SettingsError
 class Runs(Protocol):
     """What a drill is: a generator of runs."""
 
-    def __call__(
-        self, name: str, *, n_runs: int, seed: int, say: Callable[[str], object]
-    ) -> Iterator[Found]:
+    def __call__(self, asked: Asked) -> Iterator[Found]:
         """Yield each run as it ends."""
         ...
 

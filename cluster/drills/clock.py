@@ -19,11 +19,10 @@ from typing import Self
 
 import numpy as np
 
-from cluster import local
 from cluster.drills import journal, planted
 from cluster.drills.ground import N_PACED, Ground, finish, outcome_of, wait_for
 from cluster.drills.outcome import differences
-from cluster.drills.result import Break, Found
+from cluster.drills.result import Asked, Break, Found
 from cluster.drills.strike import draw
 from pmx_ray.errors import ClusterError, SettingsError
 
@@ -148,28 +147,18 @@ def steps_seen(notes: list[journal.Note], *, least_s: float) -> list[float]:
     return [float(jump) for jump in jumps[np.abs(jumps) >= least_s]]
 
 
-def drill_clock(name: str, *, n_runs: int, seed: int, say: local.Say) -> Iterator[Found]:
-    """Yield runs in which the time of day steps a day forward, then two days back.
-
-    Parameters
-    ----------
-    name : str
-        Of the drill.
-    n_runs, seed : int
-        How often, and what the moments are drawn from.
-    say : callable
-        Takes lines for people.
-    """
-    with Ground(say=say) as ground:
+def drill_clock(asked: Asked) -> Iterator[Found]:
+    """Yield runs in which the time of day steps a day forward, then two days back."""
+    with Ground(say=asked.say) as ground:
         expected = ground.expected()
-        for run in range(n_runs):
+        for trial in asked.trials():
             ground.clear_journal()
-            strikes = draw(("driver",), n_strikes=2, n_blocks=N_PACED, seed=seed, run=run)
+            strikes = draw(("driver",), trial.rng(), n_strikes=2, n_blocks=N_PACED)
             meant = (DAY_S, -2 * DAY_S)
             with SteppedClock(ground.home) as clock:
                 started = time.monotonic()
                 driver = ground.start(
-                    ground.home / f"run-{run}",
+                    ground.home / f"run-{trial.run}",
                     address="in-process",
                     environment={**clock.environment, planted.PACE: "0.1"},
                 )
@@ -189,18 +178,8 @@ def drill_clock(name: str, *, n_runs: int, seed: int, say: local.Say) -> Iterato
                 said.append(f"the process saw steps of {seen} s; {list(meant)} were made")
             if journal.begun_again(notes):
                 said.append(f"{journal.begun_again(notes)} fits were begun again")
-            yield Found(
-                drill=name,
-                seed=seed,
-                run=run,
-                breaks=tuple(
-                    Break(name, f"the time of day, by {step:+,} s", f"a fit saw {jump:+,.1f} s")
-                    for step, jump in zip(meant, seen, strict=False)
-                ),
-                n_blocks=len(found.blocks),
-                n_begun_again=journal.begun_again(notes),
-                n_ended_again=journal.ended_again(notes),
-                took_s=took_s,
-                forecasts=found.forecast_sha256,
-                faults=tuple(said),
-            )
+            breaks = [
+                Break(trial.drill, f"the time of day, by {step:+,} s", f"a fit saw {jump:+,.1f} s")
+                for step, jump in zip(meant, seen, strict=False)
+            ]
+            yield trial.found(found, notes, breaks=breaks, took_s=took_s, faults=said)

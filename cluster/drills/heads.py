@@ -15,31 +15,21 @@ from cluster.drills import journal
 from cluster.drills.ground import N_PACED, Ground, finish, outcome_of, wait_for
 from cluster.drills.kills import excess
 from cluster.drills.outcome import differences
-from cluster.drills.result import Break, Found
+from cluster.drills.result import Asked, Break, Found
 from cluster.drills.strike import draw
 from pmx_ray.errors import ClusterError
 
 
-def drill_head(name: str, *, n_runs: int, seed: int, say: local.Say) -> Iterator[Found]:
-    """Yield runs in which the head dies for good; a new cluster takes the same command.
-
-    Parameters
-    ----------
-    name : str
-        Of the drill.
-    n_runs, seed : int
-        How often, and what the moment is drawn from.
-    say : callable
-        Takes lines for people.
-    """
-    with Ground(say=say) as ground:
+def drill_head(asked: Asked) -> Iterator[Found]:
+    """Yield runs in which the head dies for good; a new cluster takes the same command."""
+    with Ground(say=asked.say) as ground:
         expected = ground.expected()
-        for run in range(n_runs):
+        for trial in asked.trials():
             ground.up()
             ground.clear_journal()
             # The driver goes with the head, and so do all workers: the account is a driver's.
-            (strike,) = draw(("driver",), n_strikes=1, n_blocks=N_PACED, seed=seed, run=run)
-            out = ground.home / f"run-{run}"
+            (strike,) = draw(("driver",), trial.rng(), n_strikes=1, n_blocks=N_PACED)
+            out = ground.home / f"run-{trial.run}"
             started = time.monotonic()
             driver = ground.start(out, address=ground.cluster.address)
             wait_for(
@@ -66,30 +56,17 @@ def drill_head(name: str, *, n_runs: int, seed: int, say: local.Say) -> Iterator
                 if note.what == "end" and note.monotonic_s > at_s and note.pid not in before
             ]  # fmt: skip
             again, twice = journal.begun_again(notes), journal.ended_again(notes)
-            yield Found(
-                drill=name,
-                seed=seed,
-                run=run,
-                breaks=(
-                    Break(
-                        name,
-                        "the head",
-                        f"{n} processes are gone, nothing listens; the driver ended with {code} "
-                        f"{ended_s:.1f} s later",
-                        back[0] - at_s if back else None,
-                    ),
-                ),
-                n_blocks=len(found.blocks),
-                n_begun_again=again,
-                n_ended_again=twice,
-                took_s=took_s,
-                forecasts=found.forecast_sha256,
-                faults=(
-                    *differences(expected, found),
-                    *excess((strike,), again=again, twice=twice),
-                    *(() if code else ("the driver ended with 0 though its sweep did not",)),
-                ),
+            broke = Break(
+                trial.drill,
+                "the head",
+                f"{n} processes are gone, nothing listens; the driver ended with {code} "
+                f"{ended_s:.1f} s later",
+                back[0] - at_s if back else None,
             )
+            faults = [*differences(expected, found), *excess((strike,), again=again, twice=twice)]
+            if not code:
+                faults.append("the driver ended with 0 though its sweep did not")
+            yield trial.found(found, notes, breaks=(broke,), took_s=took_s, faults=faults)
 
 
 OUTAGE_S = 3.0
@@ -146,31 +123,22 @@ def gcs_of(ground: Ground) -> Gcs:
     raise ClusterError("the head has no process gcs_server")
 
 
-def drill_gcs(name: str, *, n_runs: int, seed: int, say: local.Say) -> Iterator[Found]:
-    """Yield runs in which the GCS dies and comes back with the records that it kept on disk.
-
-    Parameters
-    ----------
-    name : str
-        Of the drill.
-    n_runs, seed : int
-        How often, and what the moment is drawn from.
-    say : callable
-        Takes lines for people.
-    """
-    with Ground(say=say) as ground:
+def drill_gcs(asked: Asked) -> Iterator[Found]:
+    """Yield runs in which the GCS dies and comes back with the records that it kept on disk."""
+    with Ground(say=asked.say) as ground:
         expected = ground.expected()
-        for run in range(n_runs):
-            records = ground.home / f"gcs-{run}"
+        for trial in asked.trials():
+            records = ground.home / f"gcs-{trial.run}"
             ground.environment |= {
                 "RAY_gcs_storage": "rocksdb",
                 "RAY_gcs_storage_path": str(records),
             }
             ground.up()
             ground.clear_journal()
-            (strike,) = draw(("worker",), n_strikes=1, n_blocks=N_PACED, seed=seed, run=run)
+            (strike,) = draw(("worker",), trial.rng(), n_strikes=1, n_blocks=N_PACED)
             started = time.monotonic()
-            driver = ground.start(ground.home / f"run-{run}", address=ground.cluster.address)
+            out = ground.home / f"run-{trial.run}"
+            driver = ground.start(out, address=ground.cluster.address)
             wait_for(
                 lambda now=driver: now.n_done >= strike.after,  # type: ignore[misc]  # noqa: B023
                 f"block {strike.after}",
@@ -203,28 +171,18 @@ def drill_gcs(name: str, *, n_runs: int, seed: int, say: local.Say) -> Iterator[
             said = list(differences(expected, found))
             if len(alive) != ground.topology.n_nodes:
                 said.append(f"{len(alive)} of {ground.topology.n_nodes} nodes live with the GCS")
+            if not n_meanwhile:
+                said.append(f"no block was finished in {OUTAGE_S:.0f} s without a GCS")
             if repeats:
                 said.append(f"{repeats} fits were begun again; no process that computes was killed")
-            yield Found(
-                drill=name,
-                seed=seed,
-                run=run,
-                breaks=(
-                    Break(
-                        name,
-                        f"gcs_server {gcs.pid}",
-                        f"nothing listened at its port; {n_meanwhile} blocks in {OUTAGE_S:.0f} s "
-                        f"without it; {len(alive)} nodes live with the next",
-                        back_s,
-                    ),
-                ),
-                n_blocks=len(found.blocks),
-                n_begun_again=repeats,
-                n_ended_again=journal.ended_again(notes),
-                took_s=took_s,
-                forecasts=found.forecast_sha256,
-                faults=tuple(said),
+            broke = Break(
+                trial.drill,
+                f"gcs_server {gcs.pid}",
+                f"nothing listened at its port; {n_meanwhile} blocks in {OUTAGE_S:.0f} s "
+                f"without it; {len(alive)} nodes live with the next",
+                back_s,
             )
+            yield trial.found(found, notes, breaks=(broke,), took_s=took_s, faults=said)
 
 
 def _listens(port: int) -> bool:

@@ -20,7 +20,7 @@ from cluster.drills.ground import (
     wait_for,
 )
 from cluster.drills.outcome import Outcome, differences
-from cluster.drills.result import Break, Found
+from cluster.drills.result import Asked, Break, Found, Trial
 from cluster.drills.strike import Strike, Target, draw, picked
 from pmx_ray.errors import ClusterError
 
@@ -60,52 +60,32 @@ class Hit:
     before: frozenset[int]
 
 
-def drill_kills(
-    name: str,
-    targets: Sequence[Target],
-    *,
-    n_strikes: int,
-    n_runs: int,
-    seed: int,
-    say: local.Say,
-) -> Iterator[Found]:
+def drill_kills(asked: Asked, targets: Sequence[Target], *, n_strikes: int) -> Iterator[Found]:
     """Yield the runs of a drill that kills, on one cluster that is mended between them.
 
     Parameters
     ----------
-    name : str
-        Of the drill.
+    asked : Asked
+        The drill, and how often.
     targets : sequence of Target
         What may be killed.
     n_strikes : int
         Kills in a run.
-    n_runs, seed : int
-        How often, and what the kills are drawn from.
-    say : callable
-        Takes lines for people.
     """
-    with Ground(say=say) as ground:
+    with Ground(say=asked.say) as ground:
         expected = ground.expected()
         ground.up()
-        for run in range(n_runs):
-            strikes = draw(targets, n_strikes=n_strikes, n_blocks=N_PACED, seed=seed, run=run)
+        for trial in asked.trials():
+            strikes = draw(targets, trial.rng(), n_strikes=n_strikes, n_blocks=N_PACED)
             try:
-                yield run_kills(ground, expected, strikes, name=name, seed=seed, run=run)
+                yield run_kills(ground, expected, strikes, trial)
             except ClusterError as error:
                 ground.end_drivers()
-                yield failed(name, strikes, error, seed=seed, run=run)
+                yield failed(trial, strikes, error)
             ground.mend()
 
 
-def run_kills(
-    ground: Ground,
-    expected: Outcome,
-    strikes: Sequence[Strike],
-    *,
-    name: str,
-    seed: int,
-    run: int,
-) -> Found:
+def run_kills(ground: Ground, expected: Outcome, strikes: Sequence[Strike], trial: Trial) -> Found:
     """Run the sweep on the cluster, strike, and return what came of it.
 
     Parameters
@@ -116,13 +96,11 @@ def run_kills(
         What the sweep must come to.
     strikes : sequence of Strike
         In their order.
-    name : str
-        Of the drill.
-    seed, run : int
-        What the strikes were drawn from.
+    trial : Trial
+        The run.
     """
     ground.clear_journal()
-    out = ground.home / f"run-{run}"
+    out = ground.home / f"run-{trial.run}"
     started = time.monotonic()
     driver = ground.start(out, address=ground.cluster.address)
     hits = []
@@ -132,48 +110,34 @@ def run_kills(
             f"block {strike.after}",
             driver=driver,
         )
-        hits.append(_strike(ground, driver, strike))
+        hits.append(strike_at(ground, driver, strike))
         if strike.target == "driver":
             driver = ground.start(out, address=ground.cluster.address)
     finish(driver)
     took_s = time.monotonic() - started
     found, notes = outcome_of(driver), ground.notes()
-    breaks = tuple(_break(ground, hit, notes) for hit in hits)
+    breaks = [_break(ground, hit, notes) for hit in hits]
     again, twice = journal.begun_again(notes), journal.ended_again(notes)
-    return Found(
-        drill=name,
-        seed=seed,
-        run=run,
-        breaks=breaks,
-        n_blocks=len(found.blocks),
-        n_begun_again=again,
-        n_ended_again=twice,
-        took_s=took_s,
-        forecasts=found.forecast_sha256,
-        faults=(*differences(expected, found), *excess(strikes, again=again, twice=twice)),
-    )
+    faults = (*differences(expected, found), *excess(strikes, again=again, twice=twice))
+    return trial.found(found, notes, breaks=breaks, took_s=took_s, faults=faults)
 
 
-def failed(
-    name: str, strikes: Sequence[Strike], error: ClusterError, *, seed: int, run: int
-) -> Found:
+def failed(trial: Trial, strikes: Sequence[Strike], error: ClusterError) -> Found:
     """Return a run that did not come to its end.
 
     Parameters
     ----------
-    name : str
-        Of the drill.
+    trial : Trial
+        The run.
     strikes : sequence of Strike
         What was meant.
     error : ClusterError
         Why it ended.
-    seed, run : int
-        What the strikes were drawn from.
     """
     breaks = tuple(Break(strike.target, f"a {strike.target}", "") for strike in strikes)
     return Found(
-        drill=name, seed=seed, run=run, breaks=breaks, n_blocks=0, n_begun_again=0,
-        n_ended_again=0, took_s=0.0, forecasts="", faults=(str(error),),
+        drill=trial.drill, seed=trial.seed, run=trial.run, breaks=breaks, n_blocks=0,
+        n_begun_again=0, n_ended_again=0, took_s=0.0, forecasts="", faults=(str(error),),
     )  # fmt: skip
 
 
@@ -202,7 +166,14 @@ def excess(strikes: Sequence[Strike], *, again: int, twice: int) -> tuple[str, .
     return tuple(said)
 
 
-def _strike(ground: Ground, driver: Driver, strike: Strike) -> Hit:
+def strike_at(ground: Ground, driver: Driver, strike: Strike) -> Hit:
+    """Break what a strike is for, and return what was hit.
+
+    Raises
+    ------
+    ClusterError
+        If there is nothing to break, or what was to be killed had ended by itself.
+    """
     before = frozenset(note.pid for note in ground.notes())
     match strike.target:
         case "worker":
@@ -224,8 +195,13 @@ def _strike(ground: Ground, driver: Driver, strike: Strike) -> Hit:
         case "driver":
             at_s, at_wall_s = _now()
             driver.kill()
+            code = driver.process.returncode
+            if code != -signal.SIGKILL:
+                raise ClusterError(
+                    f"the driver had ended with {code} before it was killed: {driver.said[-1000:]}"
+                )
             return Hit(strike, at_s, at_wall_s, f"driver {driver.process.pid}",
-                       f"ended by signal {-driver.process.returncode}", None, before)  # fmt: skip
+                       f"ended by signal {-code}", None, before)  # fmt: skip
 
 
 def _now() -> tuple[float, float]:

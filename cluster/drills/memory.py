@@ -9,12 +9,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
-from cluster import local
 from cluster.drills import journal
 from cluster.drills.ground import Ground, finish, gone, outcome_of, three_nodes, wait_for
 from cluster.drills.outcome import Block, Outcome, differences
 from cluster.drills.planted import HARM, VICTIM
-from cluster.drills.result import Break, Found
+from cluster.drills.result import Asked, Break, Found, Trial
 from cluster.drills.stores import TWO_WORKERS
 from pmx_ray.errors import ClusterError
 
@@ -46,32 +45,13 @@ while not select.select([sys.stdin], [], [], 0.2)[0]:
 """A driver that fills the object store and puts ever more into it until its input ends."""
 
 
-def drill_poison(name: str, *, n_runs: int, seed: int, say: local.Say) -> Iterator[Found]:
-    """Yield runs in which a forecaster kills its process on one ticker.
-
-    Parameters
-    ----------
-    name : str
-        Of the drill.
-    n_runs, seed : int
-        How often; nothing is drawn.
-    say : callable
-        Takes lines for people.
-    """
-    yield from _harmed("poison", name, {}, n_runs=n_runs, seed=seed, say=say)
+def drill_poison(asked: Asked) -> Iterator[Found]:
+    """Yield runs in which a forecaster kills its process on one ticker."""
+    yield from _harmed("poison", asked, {})
 
 
-def drill_memory(name: str, *, n_runs: int, seed: int, say: local.Say) -> Iterator[Found]:
+def drill_memory(asked: Asked) -> Iterator[Found]:
     """Yield runs in which a forecaster takes memory on one ticker until Ray ends it.
-
-    Parameters
-    ----------
-    name : str
-        Of the drill.
-    n_runs, seed : int
-        How often; nothing is drawn.
-    say : callable
-        Takes lines for people.
 
     Raises
     ------
@@ -88,48 +68,39 @@ def drill_memory(name: str, *, n_runs: int, seed: int, say: local.Say) -> Iterat
         "RAY_memory_usage_threshold": f"{(total - free + MARGIN) / total:.4f}",
         "RAY_memory_monitor_refresh_ms": "50",
     }
-    yield from _harmed("hungry", name, environment, n_runs=n_runs, seed=seed, say=say)
+    yield from _harmed("hungry", asked, environment)
 
 
 def _harmed(
-    kind: Literal["poison", "hungry"],
-    name: str,
-    environment: Mapping[str, str],
-    *,
-    n_runs: int,
-    seed: int,
-    say: local.Say,
+    kind: Literal["poison", "hungry"], asked: Asked, environment: Mapping[str, str]
 ) -> Iterator[Found]:
     settings: dict[str, Any] = {
         "forecasters": [{"name": f"drill_{kind}"}, {"name": "drift"}],
         "execution": {"folds_per_block": 12, "tickers_per_block": 1, "max_attempts": ATTEMPTS},
     }
-    with Ground(say=say, environment={HARM: "1", **environment}, settings=settings) as ground:
+    with Ground(say=asked.say, environment={HARM: "1", **environment}, settings=settings) as ground:
         expected = ground.expected()
-        for run in range(n_runs):
+        for trial in asked.trials():
             ground.clear_journal()
             started = time.monotonic()
             driver = ground.start(
-                ground.home / f"run-{run}", address="local", assignments=TWO_WORKERS
+                ground.home / f"run-{trial.run}", address="local", assignments=TWO_WORKERS
             )
             finish(driver, code=EXIT_FAILED_CELLS)
             took_s = time.monotonic() - started
-            found, notes = outcome_of(driver), ground.notes()
             yield _harmed_run(
-                kind, name, expected, found, notes=notes, seed=seed, run=run, took_s=took_s,
+                kind, trial, expected, outcome_of(driver), notes=ground.notes(), took_s=took_s,
                 ended_for_memory=killed_for_memory(ground.home),
             )  # fmt: skip
 
 
 def _harmed_run(
     kind: str,
-    name: str,
+    trial: Trial,
     expected: Outcome,
     found: Outcome,
     *,
     notes: Sequence[journal.Note],
-    seed: int,
-    run: int,
     took_s: float,
     ended_for_memory: set[int],
 ) -> Found:
@@ -148,25 +119,8 @@ def _harmed_run(
         proof += f"; Ray ended {len(ended_for_memory)} processes for want of memory"
         if ends - ended_for_memory:
             said.append(f"processes {sorted(ends - ended_for_memory)} were not ended for memory")
-    return Found(
-        drill=name,
-        seed=seed,
-        run=run,
-        breaks=(
-            Break(
-                name,
-                f"{len(doomed)} blocks of {VICTIM}",
-                proof,
-            ),
-        ),
-        n_blocks=len(found.blocks),
-        n_begun_again=journal.begun_again(notes),
-        n_ended_again=journal.ended_again(notes),
-        took_s=took_s,
-        forecasts=found.forecast_sha256,
-        faults=tuple(said),
-        notes=tuple(reasons),
-    )
+    broke = Break(trial.drill, f"{len(doomed)} blocks of {VICTIM}", proof)
+    return trial.found(found, notes, breaks=(broke,), took_s=took_s, faults=said, remarks=reasons)
 
 
 def killed_for_memory(home: Path) -> set[int]:
@@ -190,18 +144,8 @@ def victims(expected: Outcome, forecaster: str) -> tuple[Block, ...]:
     return tuple(block for block in expected.blocks if block.label.startswith(start))
 
 
-def drill_spill(name: str, *, n_runs: int, seed: int, say: local.Say) -> Iterator[Found]:
-    """Yield runs in an object store that another driver has filled to more than it holds.
-
-    Parameters
-    ----------
-    name : str
-        Of the drill.
-    n_runs, seed : int
-        How often; nothing is drawn.
-    say : callable
-        Takes lines for people.
-    """
+def drill_spill(asked: Asked) -> Iterator[Found]:
+    """Yield runs in an object store that another driver has filled to more than it holds."""
     settings: dict[str, Any] = {
         "panel": {
             "source": "simulated", "kind": "garch", "n_tickers": 200, "n_sessions": 6000, "seed": 1,
@@ -210,14 +154,16 @@ def drill_spill(name: str, *, n_runs: int, seed: int, say: local.Say) -> Iterato
         "forecasters": [{"name": "drift"}],
         "execution": {"folds_per_block": 4, "tickers_per_block": 20},
     }  # fmt: skip
-    with Ground(say=say, settings=settings) as ground:
+    with Ground(say=asked.say, settings=settings) as ground:
         expected = ground.expected()
         ground.up(three_nodes(memory_gib=STORE_GIB))
-        for run in range(n_runs):
+        for trial in asked.trials():
             with _full_store(ground):
                 before = _spilled(Path(ground.cluster.temp))
                 started = time.monotonic()
-                driver = ground.start(ground.home / f"run-{run}", address=ground.cluster.address)
+                driver = ground.start(
+                    ground.home / f"run-{trial.run}", address=ground.cluster.address
+                )
                 finish(driver)
                 took_s = time.monotonic() - started
                 after = _spilled(Path(ground.cluster.temp))
@@ -226,25 +172,13 @@ def drill_spill(name: str, *, n_runs: int, seed: int, say: local.Say) -> Iterato
             new = sum(size for name, size in after.items() if name not in before)
             if not new:
                 said.append("nothing was spilled while the sweep ran")
-            yield Found(
-                drill=name,
-                seed=seed,
-                run=run,
-                breaks=(
-                    Break(
-                        name,
-                        f"a full object store, {BALLAST * BALLAST_BYTES:,} bytes of another's",
-                        f"{sum(after.values()):,} bytes in {len(after)} files on disk, "
-                        f"{new:,} of them since the sweep began",
-                    ),
-                ),
-                n_blocks=len(found.blocks),
-                n_begun_again=0,
-                n_ended_again=0,
-                took_s=took_s,
-                forecasts=found.forecast_sha256,
-                faults=tuple(said),
+            broke = Break(
+                trial.drill,
+                f"a full object store, {BALLAST * BALLAST_BYTES:,} bytes of another's",
+                f"{sum(after.values()):,} bytes in {len(after)} files on disk, "
+                f"{new:,} of them since the sweep began",
             )
+            yield trial.found(found, (), breaks=(broke,), took_s=took_s, faults=said)
 
 
 @contextmanager

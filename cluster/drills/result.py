@@ -2,14 +2,18 @@
 
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from importlib.metadata import version
 from statistics import median
 from typing import Any
 
+import numpy as np
 from rich.table import Table
+
+from cluster.drills import journal
+from cluster.drills.outcome import Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +85,95 @@ class Found:
         return not self.faults
 
 
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One run of a drill that is to be made.
+
+    Attributes
+    ----------
+    drill : str
+        Its name.
+    seed, run : int
+        What the run is drawn from.
+    """
+
+    drill: str
+    seed: int
+    run: int = 0
+
+    def rng(self) -> np.random.Generator:
+        """Return what the run is drawn from, anew."""
+        return np.random.default_rng((self.seed, self.run))
+
+    def found(
+        self,
+        outcome: Outcome,
+        notes: Sequence[journal.Note],
+        *,
+        breaks: Sequence[Break],
+        took_s: float,
+        faults: Sequence[str],
+        remarks: Sequence[str] = (),
+    ) -> Found:
+        """Return what was found in it.
+
+        Parameters
+        ----------
+        outcome : Outcome
+            What the sweep came to.
+        notes : sequence of Note
+            What its fits wrote in the journal.
+        breaks : sequence of Break
+            In their order.
+        took_s : float
+            Of the whole run.
+        faults : sequence of str
+            What does not hold.
+        remarks : sequence of str
+            What else is worth knowing.
+        """
+        return Found(
+            drill=self.drill,
+            seed=self.seed,
+            run=self.run,
+            breaks=tuple(breaks),
+            n_blocks=len(outcome.blocks),
+            n_begun_again=journal.begun_again(notes),
+            n_ended_again=journal.ended_again(notes),
+            took_s=took_s,
+            forecasts=outcome.forecast_sha256,
+            faults=tuple(faults),
+            notes=tuple(remarks),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a drill is asked for.
+
+    Attributes
+    ----------
+    drill : str
+        Its name.
+    n_runs : int
+        How often.
+    seed : int
+        What is drawn, e.g. the moment and the victim, is a function of it and of the run's number.
+    say : callable
+        Takes lines for people.
+    """
+
+    drill: str
+    n_runs: int
+    seed: int
+    say: Callable[[str], object]
+
+    def trials(self) -> Iterator[Trial]:
+        """Yield the runs that are to be made."""
+        for run in range(self.n_runs):
+            yield Trial(self.drill, self.seed, run)
+
+
 def recoveries(runs: Sequence[Found]) -> dict[str, tuple[int, float, float]]:
     """Return, for each target, how often it was broken, and the median and worst recovery.
 
@@ -143,7 +236,7 @@ def document_of(runs: Sequence[Found], *, at: datetime) -> dict[str, Any]:
             "pmx_ray": version("pmx-ray"),
         },
         "passed": all(run.passed for run in runs),
-        "identical_tables": len({run.forecasts for run in runs}) == 1,
+        "identical_tables": len({run.forecasts for run in runs}) == 1 and runs[0].forecasts != "",
         "recovered_s": {
             name: {"times": n, "median": round(middle, 3), "worst": round(worst, 3)}
             for name, (n, middle, worst) in recoveries(runs).items()

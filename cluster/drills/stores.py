@@ -7,14 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
-
-from cluster import local
 from cluster.drills import journal
 from cluster.drills.ground import SWEEP, Driver, Ground, as_environment, finish, outcome_of
 from cluster.drills.hostile_s3 import CUTS, ERRORS, HostileProxy, Hostility
 from cluster.drills.outcome import Outcome, differences
-from cluster.drills.result import Break, Found
+from cluster.drills.result import Asked, Break, Found, Trial
 from cluster.drills.s3_server import BUCKET, S3Server
 from pmx_ray.errors import ClusterError, SettingsError
 
@@ -29,36 +26,24 @@ ROOM = (150_000, 500_000)
 TWO_WORKERS = (f"execution.workers={WORKERS}",)
 
 
-def drill_s3(name: str, *, n_runs: int, seed: int, say: local.Say) -> Iterator[Found]:
-    """Yield runs whose lake lies behind a proxy that fails requests and cuts bodies.
-
-    Parameters
-    ----------
-    name : str
-        Of the drill.
-    n_runs, seed : int
-        How often, and what is drawn from.
-    say : callable
-        Takes lines for people.
-    """
+def drill_s3(asked: Asked) -> Iterator[Found]:
+    """Yield runs whose lake lies behind a proxy that fails requests and cuts bodies."""
     panel = {**SWEEP["panel"], "n_tickers": 3}
     with (
-        Ground(say=say, settings={"panel": panel}) as ground,
+        Ground(say=asked.say, settings={"panel": panel}) as ground,
         S3Server(ground.home / "s3") as server,
     ):
         expected = ground.expected()
-        for run in range(n_runs):
-            yield misbehave(ground, expected, server, name=name, seed=seed, run=run)
+        for trial in asked.trials():
+            yield misbehave(ground, expected, server, trial)
 
 
 def misbehave(
     ground: Ground,
     expected: Outcome,
     server: S3Server,
+    trial: Trial,
     *,
-    name: str,
-    seed: int,
-    run: int,
     address: str = "local",
 ) -> Found:
     """Run a sweep whose lake lies behind the hostile proxy.
@@ -71,18 +56,16 @@ def misbehave(
         What the sweep must come to.
     server : S3Server
         The real server behind the proxy.
-    name : str
-        Of the drill.
-    seed, run : int
-        What the proxy draws from.
+    trial : Trial
+        The run, which the proxy draws from.
     address : str
         Where blocks run.
     """
     ground.clear_journal()
-    lake, started = f"s3://{BUCKET}/run-{run}", time.monotonic()
-    with HostileProxy(server.url, Hostility(seed=seed * 1_000_003 + run)) as proxy:
+    lake, started = f"s3://{BUCKET}/run-{trial.run}", time.monotonic()
+    with HostileProxy(server.url, Hostility(seed=trial.seed * 1_000_003 + trial.run)) as proxy:
         driver = ground.start(
-            ground.home / f"s3-run-{run}",
+            ground.home / f"s3-run-{trial.run}",
             address=address,
             assignments=(*TWO_WORKERS, f"lake={lake}"),
             environment=server.environment(proxy.url),
@@ -92,7 +75,6 @@ def misbehave(
     took_s = time.monotonic() - started
     with as_environment({**os.environ, **server.environment()}):
         found = outcome_of(driver, lake=lake)
-    notes = ground.notes()
     errors = sum(counts.get(fault, 0) for fault in ERRORS)
     cuts = sum(counts.get(fault, 0) for fault in CUTS)
     proof = (
@@ -102,50 +84,28 @@ def misbehave(
     said = list(differences(expected, found))
     if not (errors and cuts):
         said.append(f"the proxy broke nothing to speak of: {proof}")
-    return Found(
-        drill=name,
-        seed=seed,
-        run=run,
-        breaks=(Break("s3", "requests to S3", proof),),
-        n_blocks=len(found.blocks),
-        n_begun_again=journal.begun_again(notes),
-        n_ended_again=journal.ended_again(notes),
-        took_s=took_s,
-        forecasts=found.forecast_sha256,
-        faults=tuple(said),
-    )
+    broke = Break("s3", "requests to S3", proof)
+    return trial.found(found, ground.notes(), breaks=(broke,), took_s=took_s, faults=said)
 
 
-def drill_disk(name: str, *, n_runs: int, seed: int, say: local.Say) -> Iterator[Found]:
-    """Yield runs in which the lake's disk is full in the middle, and room is made.
-
-    Parameters
-    ----------
-    name : str
-        Of the drill.
-    n_runs, seed : int
-        How often, and what is drawn from.
-    say : callable
-        Takes lines for people.
-    """
-    with Ground(say=say) as ground:
+def drill_disk(asked: Asked) -> Iterator[Found]:
+    """Yield runs in which the lake's disk is full in the middle, and room is made."""
+    with Ground(say=asked.say) as ground:
         disk = ground.home / "disk"
         with small_disk(disk):
             expected = ground.expected()
-            for run in range(n_runs):
-                room = int(np.random.default_rng((seed, run)).integers(*ROOM))
-                yield fill(ground, expected, disk, room=room, name=name, seed=seed, run=run)
+            for trial in asked.trials():
+                room = int(trial.rng().integers(*ROOM))
+                yield fill(ground, expected, disk, trial, room=room)
 
 
 def fill(
     ground: Ground,
     expected: Outcome,
     disk: Path,
+    trial: Trial,
     *,
     room: int,
-    name: str,
-    seed: int,
-    run: int,
     address: str = "local",
 ) -> Found:
     """Run a sweep on a disk with little room until it is refused, make room, and go on.
@@ -158,17 +118,16 @@ def fill(
         What the sweep must come to.
     disk : Path
         The small disk.
+    trial : Trial
+        The run.
     room : int
-        Bytes that it has at first.
-    name : str
-        Of the drill.
-    seed, run : int
-        What the room was drawn from.
+        Bytes that the disk has at first.
     address : str
         Where blocks run.
     """
     ground.clear_journal()
-    filler, lake, out = disk / "filler", disk / f"lake-{run}", ground.home / f"disk-run-{run}"
+    filler, lake = disk / "filler", disk / f"lake-{trial.run}"
+    out = ground.home / f"disk-run-{trial.run}"
     _fill(filler, leave=room)
     started = time.monotonic()
 
@@ -195,25 +154,14 @@ def fill(
     if strays:
         said.append(f"half-written files are left: {', '.join(strays)}")
     back = [note.monotonic_s for note in notes if note.what == "end" and note.monotonic_s > at_s]
-    return Found(
-        drill=name,
-        seed=seed,
-        run=run,
-        breaks=(
-            Break(
-                "disk",
-                f"a disk with room for {room:,} bytes",
-                f"exit code 1 after {done} blocks, {free:,} bytes free",
-                back[0] - at_s if back else None,
-            ),
-        ),
-        n_blocks=len(found.blocks),
-        n_begun_again=again,
-        n_ended_again=twice,
-        took_s=took_s,
-        forecasts=found.forecast_sha256,
-        faults=tuple(said),
-        notes=(refusal,),
+    broke = Break(
+        "disk",
+        f"a disk with room for {room:,} bytes",
+        f"exit code 1 after {done} blocks, {free:,} bytes free",
+        back[0] - at_s if back else None,
+    )
+    return trial.found(
+        found, notes, breaks=(broke,), took_s=took_s, faults=said, remarks=(refusal,)
     )
 
 

@@ -34,22 +34,21 @@ class Strike:
 
 
 def draw(
-    targets: Sequence[Target], *, n_strikes: int, n_blocks: int, seed: int, run: int
+    targets: Sequence[Target], rng: np.random.Generator, *, n_strikes: int, n_blocks: int
 ) -> tuple[Strike, ...]:
-    """Return the kills of one run in their order; the same arguments give the same kills.
+    """Return the kills of one run in their order; the same draws give the same kills.
 
     Parameters
     ----------
     targets : sequence of Target
         What may be killed, each as likely.
+    rng : Generator
+        Of the run.
     n_strikes : int
         Kills in the run.
     n_blocks : int
         Blocks of the sweep that take their time; strikes fall at different counts of them.
-    seed, run : int
-        Root of the draw, and the number of the run.
     """
-    rng = np.random.default_rng((seed, run))
     first, last = (int(share * n_blocks) for share in SPAN)
     counts = rng.choice(np.arange(first, last + 1), size=n_strikes, replace=False)
     chosen = rng.choice(len(targets), size=n_strikes)

@@ -44,7 +44,7 @@ def drill(
         console.print(table)
         return
     at, found = utc_now(), []
-    for run in drill_of(name).runs(name, n_runs=runs, seed=seed, say=console.print):
+    for run in drill_of(name).runs(result.Asked(name, runs, seed, console.print)):
         found.append(run)
         held = "held" if run.passed else "; ".join(run.faults)
         broken = ", ".join(one.what for one in run.breaks)

@@ -1,9 +1,12 @@
 """The pure parts of the drills: what is drawn, noted, compared and shown."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -12,20 +15,21 @@ from typer.testing import CliRunner
 from cluster.drills import journal
 from cluster.drills.catalogue import DRILLS, drill
 from cluster.drills.clock import steps_seen
+from cluster.drills.ground import Driver
 from cluster.drills.journal import Note
-from cluster.drills.kills import excess
+from cluster.drills.kills import excess, strike_at
 from cluster.drills.memory import killed_for_memory
 from cluster.drills.outcome import Block, Outcome, differences
-from cluster.drills.result import Break, Found, document_of, recoveries, summary_of, table_of
+from cluster.drills.result import Break, Found, Trial, document_of, recoveries, summary_of, table_of
 from cluster.drills.stores import wanting
 from cluster.drills.strike import SPAN, TARGETS, Strike, draw, picked
 from pmx_ray.cli.app import app
-from pmx_ray.errors import LakeError, SettingsError
+from pmx_ray.errors import ClusterError, LakeError, SettingsError
 from pmx_ray.lake import FolderStore
 
 
 def drawn(seed, run, n_strikes=2):
-    return draw(TARGETS, n_strikes=n_strikes, n_blocks=60, seed=seed, run=run)
+    return draw(TARGETS, Trial("mixed", seed, run).rng(), n_strikes=n_strikes, n_blocks=60)
 
 
 def test_draw_when_seed_and_run_are_the_same_then_the_same_strikes_and_else_others():
@@ -207,6 +211,17 @@ def test_document_when_written_then_holds_runs_machine_and_verdict():
     bad = document_of([*RUNS, replace(RUNS[0], faults=("x",), forecasts="0")], at=at)
     assert not bad["passed"]
     assert not bad["identical_tables"]
+    assert not document_of([replace(RUNS[0], forecasts="")], at=at)["identical_tables"]
+
+
+def test_strike_when_the_driver_had_ended_by_itself_then_it_does_not_count_as_killed(
+    tmp_path: Path,
+):
+    (tmp_path / "log").write_text("ValueError: of its own")
+    driver = Driver(subprocess.Popen([sys.executable, "-c", "exit(3)"]), tmp_path, tmp_path / "log")
+    driver.process.wait()
+    with pytest.raises(ClusterError, match=r"had ended with 3 before .* of its own"):
+        strike_at(SimpleNamespace(notes=list), driver, Strike("driver", 1, 0.0))
 
 
 def test_refusal_when_the_store_writes_it_then_nothing_is_wanting(

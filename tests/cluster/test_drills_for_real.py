@@ -14,6 +14,7 @@ from waiting import until
 from cluster.drills.ground import SWEEP, Ground, sweep_folder
 from cluster.drills.kills import run_kills
 from cluster.drills.outcome import differences, read_outcome
+from cluster.drills.result import Trial
 from cluster.drills.s3_server import S3Server
 from cluster.drills.stores import fill, misbehave, small_disk
 from cluster.drills.strike import Strike
@@ -39,7 +40,7 @@ def test_sweep_when_worker_node_and_driver_are_killed_then_the_same_bytes(ground
     strikes = (Strike("worker", 2, 0.5), Strike("node", 5, 0.2), Strike("driver", 9, 0.0))
     ground.up()
     try:
-        found = run_kills(ground, expected, strikes, name="mixed", seed=0, run=0)
+        found = run_kills(ground, expected, strikes, Trial("mixed", seed=0))
     finally:
         ground.down()
     assert found.faults == ()
@@ -56,10 +57,8 @@ def test_sweep_when_the_disk_is_full_then_refused_and_it_goes_on_after_room_is_m
     disk = ground.home / "disk"
     try:
         with small_disk(disk):
-            found = fill(
-                ground, expected, disk, room=150_000, name="disk", seed=0, run=0,
-                address="in-process",
-            )  # fmt: skip
+            trial = Trial("disk", seed=0)
+            found = fill(ground, expected, disk, trial, room=150_000, address="in-process")
     except SettingsError as error:
         pytest.skip(str(error))
     assert found.faults == ()
@@ -70,7 +69,7 @@ def test_sweep_when_the_disk_is_full_then_refused_and_it_goes_on_after_room_is_m
 
 def test_sweep_when_s3_fails_and_cuts_then_the_same_bytes(ground, expected):
     with S3Server(ground.home / "s3") as server:
-        found = misbehave(ground, expected, server, name="s3", seed=0, run=0, address="in-process")
+        found = misbehave(ground, expected, server, Trial("s3", seed=0), address="in-process")
     assert found.faults == ()
     requests, errors, cuts = map(int, re.findall(r"\d+", found.breaks[0].proof)[:3])
     assert requests > 200
