@@ -397,7 +397,8 @@ def test_sweep_when_submitted_by_fifteen_at_once_then_it_runs_once_and_has_that_
     )  # fmt: skip
     assert done.stdout.split()[-1:] == ["1"], done.stdout + done.stderr
     words = ("submit", "sweep.yaml", "--dashboard", where, "--out", out)
-    said = machine.pmx(*words)
+    said = machine.pmx(*words)  # once more: it shows its own output and not the first one's
+    assert len(re.findall("forecasts [0-9a-f]{16}", said)) == 1, said
     here = machine.pmx("sweep", "sweep.yaml", "--address", "in-process", "--out", "here")
     assert hash_of(said) == hash_of(here)
     (job,) = json.loads(machine.pmx("jobs", "--json", "--dashboard", where))
