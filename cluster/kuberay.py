@@ -16,6 +16,10 @@ go to a bucket. A service asks for the volume: tokens and models are there.
 Other secrets, such as the ledger's address, the key that signs models and a bucket's keys, are
 variables in a second Secret; a cluster comes up without it.
 
+In a service each node that has a replica answers requests. A worker's pod is ready, and called by
+the Service that leads to them, as long as its own proxy is well. KubeRay's own question to workers
+is put by ``wget``, which the image lacks.
+
 A spot group runs on nodes with Karpenter's label ``karpenter.sh/capacity-type: spot``.
 """
 
@@ -136,10 +140,11 @@ def ray_service(
     Raises
     ------
     SettingsError
-        If Serve would listen where the Service cannot reach it, its root is on no volume, or a name
-        or label is not one of Kubernetes'.
+        If Serve would listen where the Service cannot reach it, or not on every node, its root is
+        on no volume, or a name or label is not one of Kubernetes'.
     """
     _check_reachable(serve_config, topology.ports)
+    _check_proxies(serve_config)
     _check_root(serve_config, topology.volume)
     return _checked(
         {
@@ -148,14 +153,14 @@ def ray_service(
             "metadata": _metadata(topology, namespace),
             "spec": {
                 "serveConfigV2": _yaml(dict(serve_config)),
-                "rayClusterConfig": _cluster_spec(topology),
+                "rayClusterConfig": _cluster_spec(topology, serves=True),
             },
         }
     )
 
 
 def serve_in_pods(serve_config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a Serve config that listens where the pod's Service reaches it.
+    """Return a Serve config that listens where the pods' Service reaches it, in every pod of it.
 
     Parameters
     ----------
@@ -163,7 +168,7 @@ def serve_in_pods(serve_config: Mapping[str, Any]) -> dict[str, Any]:
         As ``serve deploy`` takes it on one machine, where it listens on loopback.
     """
     http = {**(serve_config.get("http_options") or {}), "host": "0.0.0.0"}  # noqa: S104 - guarded by the policy
-    return {**serve_config, "http_options": http}
+    return {**serve_config, "proxy_location": "EveryNode", "http_options": http}
 
 
 def network_policy(topology: Topology, *, namespace: str) -> dict[str, Any]:
@@ -315,6 +320,15 @@ def _check_reachable(serve_config: Mapping[str, Any], ports: Ports) -> None:
         )
 
 
+def _check_proxies(serve_config: Mapping[str, Any]) -> None:
+    where = serve_config.get("proxy_location", "EveryNode")
+    if where != "EveryNode":
+        raise SettingsError(
+            f"serve config: proxy_location is {where}; for pods write EveryNode, or those of "
+            "workers never become ready: each is asked whether its own proxy is well"
+        )
+
+
 def _check_root(serve_config: Mapping[str, Any], volume: str | None) -> None:
     """Refuse a service whose tokens, models and sweeps would be in no pod."""
     if volume is None:
@@ -378,7 +392,7 @@ def _check_lake(topology: Topology) -> None:
         )
 
 
-def _cluster_spec(topology: Topology) -> dict[str, Any]:
+def _cluster_spec(topology: Topology, *, serves: bool = False) -> dict[str, Any]:
     _check_lake(topology)
     scales = _scales(topology)
     return {
@@ -388,7 +402,9 @@ def _cluster_spec(topology: Topology) -> dict[str, Any]:
         "enableInTreeAutoscaling": scales,
         **({"autoscalerOptions": _autoscaler(topology)} if scales else {}),
         "headGroupSpec": _head_group(topology),
-        "workerGroupSpecs": [_worker_group(topology, group) for group in topology.groups],
+        "workerGroupSpecs": [
+            _worker_group(topology, group, serves=serves) for group in topology.groups
+        ],
     }
 
 
@@ -441,7 +457,7 @@ def _head_group(topology: Topology) -> dict[str, Any]:
     }
 
 
-def _worker_group(topology: Topology, group: NodeGroup) -> dict[str, Any]:
+def _worker_group(topology: Topology, group: NodeGroup, *, serves: bool) -> dict[str, Any]:
     _check_labels(group)
     ports = topology.ports
     container = {
@@ -453,6 +469,7 @@ def _worker_group(topology: Topology, group: NodeGroup) -> dict[str, Any]:
         "securityContext": _sealed(),
         "ports": _named_ports({"metrics": ports.metrics, "serve": ports.serve}),
         "volumeMounts": _mounts(),
+        **({"readinessProbe": _proxy_probe(ports)} if serves else {}),
     }
     template = _pod(topology, container, group.memory_gib, account_token=False)
     template["spec"].update(_placement(group))
@@ -482,6 +499,17 @@ def _check_labels(group: NodeGroup) -> None:
                 f"group {group.name} has the label {label}, by which the network policy tells "
                 "pods apart; take another name"
             )
+
+
+def _proxy_probe(ports: Ports) -> dict[str, Any]:
+    """Return how a pod is asked whether it takes requests: of Serve's proxy, without a token."""
+    return {
+        "httpGet": {"path": "/-/healthz", "port": ports.serve},
+        "initialDelaySeconds": 10,
+        "periodSeconds": 5,
+        "timeoutSeconds": 2,
+        "failureThreshold": 1,
+    }
 
 
 def _every_node(topology: Topology, node: Head | NodeGroup) -> dict[str, str]:

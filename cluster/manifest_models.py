@@ -219,6 +219,23 @@ class Volume(Part):
         return self
 
 
+class HttpGet(Part):
+    """A page that answers 200 where all is well."""
+
+    path: str = Field(pattern="^/")
+    port: Port
+
+
+class Probe(Part):
+    """A question that a pod is asked time and again."""
+
+    httpGet: HttpGet
+    initialDelaySeconds: int = Field(ge=0)
+    periodSeconds: int = Field(ge=1)
+    timeoutSeconds: int = Field(ge=1)
+    failureThreshold: int = Field(ge=1)
+
+
 class Container(Part):
     """One container; limits and security are not left out."""
 
@@ -230,6 +247,7 @@ class Container(Part):
     securityContext: SealedSecurity
     ports: list[ContainerPort] | None = None
     volumeMounts: list[VolumeMount] | None = None
+    readinessProbe: Probe | None = None
 
 
 class Toleration(Part):
@@ -377,6 +395,16 @@ class ServiceSpec(Part):
 
     serveConfigV2: str = Field(min_length=1)
     rayClusterConfig: ClusterSpec
+
+    @model_validator(mode="after")
+    def _checked(self) -> Self:
+        for group in self.rayClusterConfig.workerGroupSpecs:
+            if group.template.spec.containers[0].readinessProbe is None:
+                raise ValueError(
+                    f"{group.groupName} has no readinessProbe; KubeRay's own asks by wget, which "
+                    "the image lacks"
+                )
+        return self
 
 
 class RayService(Part):

@@ -20,6 +20,7 @@ from cluster.kuberay import (
     ray_cluster,
     ray_job,
     ray_service,
+    serve_in_pods,
 )
 from cluster.topology import Head, NodeGroup, Ports, Topology, system_config
 from pmx_ray.errors import SettingsError
@@ -409,7 +410,40 @@ def test_job_when_rendered_then_its_cluster_goes_with_it(fleet):
 def test_service_when_rendered_then_the_serve_config_is_as_given(fleet):
     spec = ray_service(kept(fleet), namespace="lab", serve_config=SERVE)["spec"]
     assert yaml.safe_load(spec["serveConfigV2"]) == SERVE
-    assert spec["rayClusterConfig"] == spec_of(kept(fleet))
+    plain = copy.deepcopy(spec["rayClusterConfig"])
+    for container in containers_of(plain):
+        container.pop("readinessProbe", None)
+    assert plain == spec_of(kept(fleet))
+
+
+def test_service_when_rendered_then_workers_alone_are_asked_for_their_proxy():
+    topology = Topology(
+        name="lab",
+        groups=(NodeGroup(name="work", cpus=1, memory_gib=4),),
+        ports=Ports(serve=8080),
+        volume="pmx-home",
+    )
+    served = ray_service(topology, namespace="lab", serve_config=SERVE | served_at(topology))
+    head, worker = containers_of(served)
+    assert "readinessProbe" not in head  # KubeRay's own asks a page, and sees to the proxy itself
+    assert worker["readinessProbe"]["httpGet"] == {"path": "/-/healthz", "port": 8080}
+    assert parts_of(spec_of(topology), "readinessProbe") == []
+    del worker["readinessProbe"]
+    with pytest.raises(SettingsError, match="work has no readinessProbe"):
+        check_manifest(served)
+
+
+@pytest.mark.parametrize("where", ["HeadOnly", "Disabled"])
+def test_service_when_a_pod_would_have_no_proxy_then_refused(fleet, where):
+    with pytest.raises(SettingsError, match=f"proxy_location is {where}; for pods write EveryNode"):
+        ray_service(kept(fleet), namespace="lab", serve_config=SERVE | {"proxy_location": where})
+
+
+def test_serve_config_when_meant_for_one_machine_then_pods_get_a_proxy_each(fleet):
+    given = {**SERVE, "proxy_location": "HeadOnly", "http_options": {"host": "127.0.0.1"}}
+    made = serve_in_pods(given)
+    assert (made["proxy_location"], made["http_options"]) == ("EveryNode", {"host": "0.0.0.0"})
+    assert ray_service(kept(fleet), namespace="lab", serve_config=made)
 
 
 def service_with(args):
