@@ -92,11 +92,8 @@ class PlainDispatch:
     def suspect(self, block: str, reason: str) -> list[Instruction]:
         attempts = self.attempts[block] = self.attempts.get(block, 0) + 1
         if attempts >= self.policy.max_attempts:
-            self.killed.pop(block, None)
-            self.deaths = {
-                worker: [other for other in of if other != block]
-                for worker, of in self.deaths.items()
-            }
+            for worker in self.killed.pop(block, set()):
+                self.deaths[worker] = [of for of in self.deaths.get(worker, []) if of != block]
             return [Quarantine(block, attempts, reason)]
         self.queue.appendleft(block)
         return []
