@@ -13,6 +13,7 @@ import ray
 from pmx_ray.errors import ClusterError
 from pmx_ray.forecasters.registry import Device
 from pmx_ray.remote.environment import STEADY
+from pmx_ray.remote.stdout import ray_on_stderr
 
 CONNECT_S, JOIN_S = 10.0, 60.0
 """Seconds that a cluster's address has to answer in, and that nodes may take to join."""
@@ -69,6 +70,15 @@ def connected(address: str | None, *, n_workers: int, dashboard: bool = False) -
         return
     for name, value in STEADY.items():
         os.environ.setdefault(name, value)
+    with ray_on_stderr():
+        _connect(address, n_workers=n_workers, dashboard=dashboard)
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+def _connect(address: str | None, *, n_workers: int, dashboard: bool) -> None:
     try:
         if address in (None, "local"):
             _start_local(n_workers, dashboard=dashboard)
@@ -80,10 +90,6 @@ def connected(address: str | None, *, n_workers: int, dashboard: bool = False) -
         raise ClusterError(
             f"no Ray cluster could be used at address '{address or 'local'}': {detail}"
         ) from error
-    try:
-        yield
-    finally:
-        ray.shutdown()
 
 
 def _start_local(n_workers: int, *, dashboard: bool) -> None:
