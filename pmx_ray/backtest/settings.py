@@ -40,6 +40,9 @@ class ExecutionSettings(Settings):
         Times a block may fail before its cells become rows with the status ``quarantined``.
     priority : int
         Where sweeps share a cluster: 1 goes before 2. Every one of them keeps a worker.
+    nodes_within_s : float
+        Seconds to wait for an autoscaler to start nodes, where none is there that could hold a
+        worker; 0 refuses the sweep at once.
     folds_per_block, tickers_per_block : int, optional
         Bounds of a work block; sized by predicted cost unless given.
     """
@@ -52,6 +55,7 @@ class ExecutionSettings(Settings):
     in_flight: int = Field(default=2, ge=1)
     max_attempts: int = Field(default=3, ge=1)
     priority: int = Field(default=5, ge=1, le=9)
+    nodes_within_s: float = Field(default=0.0, ge=0.0, allow_inf_nan=False)
     folds_per_block: int | None = Field(default=None, ge=1)
     tickers_per_block: int | None = Field(default=None, ge=1)
 

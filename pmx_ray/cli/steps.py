@@ -250,6 +250,7 @@ def _executor(
                 plugins=sweep.settings.plugins,
                 held=plan.done,
                 priority=None if address in (None, "local") else execution.priority,
+                nodes_within_s=execution.nodes_within_s,
             )
         ) as results,
     ):

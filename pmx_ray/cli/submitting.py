@@ -120,6 +120,8 @@ def _look(dashboard: str, execution: "ExecutionSettings") -> None:
     from cluster.preflight import preflight, refuse  # noqa: PLC0415
 
     labels = [execution.labels, *([execution.gpu_labels] if execution.gpu_workers else [])]
+    if execution.nodes_within_s:  # an autoscaler is to start them
+        labels = []
     refuse(preflight(machine_facts(), outside_facts(dashboard, token=own_token()), labels=labels))
 
 

@@ -252,7 +252,8 @@ class Share:
 
     def end(self) -> None:
         """Give everything back, once; who ends last ends the broker."""
-        if self._ended:
+        asked_never = self._asked_at == -float("inf")
+        if self._ended or asked_never:
             return
         self._ended = True
         # Where it is gone, another one takes back what it asked the autoscaler for.

@@ -17,7 +17,7 @@ from pmx_ray.data.panel import Panel
 from pmx_ray.errors import ClusterError
 from pmx_ray.folds import FoldPlan
 from pmx_ray.lake import open_store
-from pmx_ray.remote.cluster import WorkerPool, alive_nodes, fit_pools, slots
+from pmx_ray.remote.cluster import WorkerPool, alive_nodes, slots
 from pmx_ray.remote.meters import Publisher
 from pmx_ray.remote.pool_run import PoolRun
 
@@ -42,6 +42,7 @@ def run_on_ray(
     plugins: tuple[str, ...] = (),
     held: Sequence[WorkBlock] = (),
     priority: int | None = None,
+    nodes_within_s: float = 0.0,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> Generator[Settled, None, None]:
     """Compute ``blocks`` with Ray actors on the connected cluster, in whatever order they finish.
@@ -65,8 +66,11 @@ def run_on_ray(
     priority : int, optional
         Which sweep goes first where several use the cluster, 1 before 2; None where it is this
         run's alone.
+    nodes_within_s : float
+        Seconds to wait for an autoscaler to start nodes, where none is there that could hold a
+        worker; only on a cluster that is shared.
     monotonic : callable
-        Seconds, for the stranded limit alone.
+        Seconds, for limits alone.
 
     Raises
     ------
@@ -92,13 +96,13 @@ def run_on_ray(
             n_steps=len(plan.steps),
             priority=priority,
         )
-        for pool in fit_pools(pools, alive_nodes())
+        for pool in pools
     ]
     meters = Publisher([run.tally for run in runs], held=held)
     shared = (ray.put(panel), ray.put(plan))
     worker_arguments = (lake_url, plugins, _folders(plugins), tracing.traceparent())
     try:
-        room = slots(pools, alive_nodes())
+        room = _room(runs, pools, until=monotonic() + nodes_within_s, monotonic=monotonic)
         for run in runs:
             run.start(worker_arguments, shared, slots=room[run.pool.device])
         idle_since = monotonic()
@@ -123,6 +127,30 @@ def run_on_ray(
         meters.end()
         for run in runs:
             run.stop()
+
+
+def _room(
+    runs: Sequence[PoolRun],
+    pools: Sequence[WorkerPool],
+    *,
+    until: float,
+    monotonic: Callable[[], float],
+) -> dict[str, int]:
+    """Return the workers of each pool that the cluster can hold; ask for nodes if it holds none."""
+    said = False
+    while True:
+        try:
+            return slots(pools, alive_nodes())
+        except ClusterError as error:
+            if monotonic() >= until or any(run.share is None for run in runs):
+                raise
+            if not said:
+                said = True
+                _log.warning("an autoscaler is asked for nodes and waited for", why=str(error))
+        for run in runs:
+            if run.share is not None and run.share.due():
+                run.share.again(slots=0, wanted=run.wanted)
+        time.sleep(POLL_S)
 
 
 def _poll(runs: Sequence[PoolRun]) -> Iterator[Settled]:

@@ -55,7 +55,7 @@ class PoolRun:
     Parameters
     ----------
     pool : WorkerPool
-        With as many workers as fit at the start.
+        What a worker takes.
     asked : int
         Workers that the sweep asked for; 0 where it takes all that fit.
     blocks : mapping of str to WorkBlock
@@ -139,7 +139,7 @@ class PoolRun:
         )
         self._hire = partial(actor.remote, *arguments)
         if self.share is None:
-            self.resize(self.pool.n_workers)
+            self.resize(slots)
         else:
             self.resize(self.share.first(slots=slots, wanted=self.wanted))
 

@@ -196,6 +196,38 @@ def test_sweep_when_others_hold_every_slot_then_it_waits_for_as_long_as_they_do(
     assert len(looks) > 8
 
 
+def test_sweep_when_no_node_could_hold_a_worker_then_one_is_asked_for_and_waited_for(
+    cluster, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(executor, "POLL_S", 0.1)
+    requests, new = [], []
+
+    def ask(self, slots, wanted):
+        requests.append((slots, wanted))
+        if not new:  # as an autoscaler would
+            new.append(cluster.add_node(num_cpus=1, labels={"rack": "new"}))
+        asked(self, slots, wanted)
+
+    asked = broker.Share._ask
+    monkeypatch.setattr(broker.Share, "_ask", ask)
+    blocks = cut("drift")
+    later = [replace(pools(0)[0], labels={"rack": "new"})]
+    try:
+        found = list(
+            run_on_ray(
+                PANEL, PLAN, blocks, pools=later, policy=DispatchPolicy(), lake_url=str(tmp_path),
+                plugins=PLUGINS, priority=5, nodes_within_s=60.0,
+            )
+        )  # fmt: skip
+    finally:
+        for node in new:
+            cluster.remove_node(node)
+    assert {row.block.id for row in found if row.receipt} == {block.id for block in blocks}
+    assert requests[0] == (0, len(blocks))
+    with pytest.raises(ValueError, match="Failed to look up actor"):
+        ray.get_actor(NAME, namespace=NAMESPACE)
+
+
 def test_wish_when_pools_differ_in_labels_or_gpus_then_of_another_kind():
     (cpu, gpu) = pools(2, gpu=1)
     kinds = {cpu.kind, gpu.kind, replace(gpu, gpus=0.5).kind, replace(cpu, labels={"a": "b"}).kind}
