@@ -77,8 +77,8 @@ def _short(filename: str) -> str:
 
     Examples
     --------
-    >>> _short("/opt/lib/site-packages/numpy/linalg/core.py"), _short("/home/me/work/plugin.py")
-    ('numpy/linalg/core.py', 'work/plugin.py')
+    >>> _short("/opt/lib/site-packages/numpy/linalg/core.py"), _short("/home/me/models/plugin.py")
+    ('numpy/linalg/core.py', 'models/plugin.py')
     """
     parts = PurePath(filename).parts
     for root in ("site-packages", "pmx_ray"):
