@@ -5,7 +5,8 @@ import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cluster.topology import Head, NodeGroup, Topology, is_loopback, system_config
+from cluster.topology import Head, NodeGroup, Topology, system_config
+from pmx_ray.hosts import is_loopback
 from pmx_ray.remote.environment import ONE_THREAD, STEADY
 
 OBJECTS_FRAC, WORKERS_FRAC = 0.3, 0.6

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 from cluster.check import Check, judged
 from cluster.found import ClusterFacts, JobsApi, Listening
-from cluster.topology import Topology, is_loopback
+from cluster.topology import Topology
+from pmx_ray.hosts import is_loopback
 
 UNAUTHORIZED = 401
 FORBIDDEN = 403

@@ -1,6 +1,5 @@
 """A cluster on paper: a head and groups of like nodes. Commands and manifests are made of it."""
 
-import ipaddress
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -276,13 +275,3 @@ def group_of(topology: Topology, name: str) -> NodeGroup:
             return group
     known = ", ".join(group.name for group in topology.groups) or "none"
     raise SettingsError(f"cluster {topology.name} has no group {name}; it has: {known}")
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether an address is reached from its own machine only."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -1,6 +1,5 @@
 """A strict reading of a Serve config: Ray itself accepts unknown keys in silence."""
 
-import ipaddress
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
@@ -10,6 +9,7 @@ from ray.serve.schema import ServeDeploySchema
 
 from pmx_ray.config import parse, read_yaml, suggestion
 from pmx_ray.errors import SettingsError
+from pmx_ray.hosts import is_loopback
 from serve_apps.settings import ServiceSettings
 
 IMPORT_PATH = "serve_apps.app:build"
@@ -87,7 +87,7 @@ def _check_http(document: Mapping[str, Any], path: Path, *, public: bool) -> Non
             f"{path}: http_options.host is not named, and Serve would listen on every interface; "
             "write host: 127.0.0.1"
         )
-    if not public and not _is_loopback(host):
+    if not public and not is_loopback(host):
         raise SettingsError(
             f"{path}: http_options.host is {host}, beyond this machine; put a proxy with TLS in "
             "front of 127.0.0.1, or allow it with --public"
@@ -96,15 +96,6 @@ def _check_http(document: Mapping[str, Any], path: Path, *, public: bool) -> Non
         raise SettingsError(
             f"{path}: http_options.request_timeout_s is not set, and a request could wait for ever"
         )
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _check_application(application: Mapping[str, Any], where: str) -> None:

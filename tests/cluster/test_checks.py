@@ -19,7 +19,8 @@ from cluster.found import (
     NodeFacts,
 )
 from cluster.machine_checks import ray_is_safe
-from cluster.topology import Topology, is_loopback
+from cluster.topology import Topology
+from pmx_ray.hosts import is_loopback
 
 TOPOLOGY = Topology.model_validate(
     {
