@@ -12,12 +12,12 @@ import yaml
 from pmx_ray.backtest.settings import SweepSettings
 from pmx_ray.data.file import FileSettings
 from pmx_ray.errors import SettingsError
+from pmx_ray.lake import is_whole
 from pmx_ray.provenance import canonical_json, sha256_hex
 
 SETTINGS = "sweep.yaml"
 """The settings' name in a parcel."""
 
-_WHOLE = re.compile(r"/|~|[A-Za-z][A-Za-z0-9+.-]+:")
 _HOME = re.compile(r"~[A-Za-z0-9_.-]*")
 
 
@@ -87,7 +87,7 @@ def check_places(settings: SweepSettings, out: str | None) -> None:
         If the lake or ``out`` is a relative path.
     """
     lake = settings.lake
-    if lake and not _WHOLE.match(lake):
+    if lake and not is_whole(lake):
         raise SettingsError(
             f"lake was '{lake}', a relative path; a job's folder is deleted by Ray: write a place "
             "that every node sees, s3://bucket/lake or /shared/lake, or leave it out"

@@ -11,7 +11,7 @@ from pmx_ray.lake.blocks import (
 )
 from pmx_ray.lake.folder import FolderStore
 from pmx_ray.lake.objects import ObjectStore
-from pmx_ray.lake.opening import open_store, whole_address
+from pmx_ray.lake.opening import is_whole, open_store, whole_address
 from pmx_ray.lake.store import BlockStore
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "ObjectStore",
     "Receipt",
     "find_receipts",
+    "is_whole",
     "known_blocks",
     "load_receipts",
     "open_store",

@@ -45,6 +45,22 @@ def open_store(url: str) -> BlockStore:
             )
 
 
+def is_whole(url: str) -> bool:
+    """Return whether an address means the same place whatever folder it is opened from.
+
+    Parameters
+    ----------
+    url : str
+        As ``open_store`` takes it.
+
+    Examples
+    --------
+    >>> is_whole("s3://bucket/lake"), is_whole("~/lake"), is_whole("lake")
+    (True, True, False)
+    """
+    return bool(_SCHEME.match(url)) or url.startswith(("/", "~"))
+
+
 def whole_address(url: str, base_dir: Path) -> str:
     """Return the address that ``url`` is, whatever folder it is opened from.
 
