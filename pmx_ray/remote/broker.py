@@ -7,6 +7,7 @@ whose latest request overrides any before it: it asks for what all sweeps togeth
 nothing once they have ended.
 """
 
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -224,7 +225,7 @@ class Share:
         self._holder = f"{pool.device}-{uuid4().hex}"
         self._slots = 0
         self._answer: ObjectRef[Any] | None = None
-        self._asked_at = -float("inf")
+        self._asked_at = -math.inf
         self._ended = False
 
     def first(self, *, slots: int, wanted: int) -> int:
@@ -252,8 +253,7 @@ class Share:
 
     def end(self) -> None:
         """Give everything back, once; who ends last ends the broker."""
-        asked_never = self._asked_at == -float("inf")
-        if self._ended or asked_never:
+        if self._ended or self._asked_at == -math.inf:  # it never asked for anything
             return
         self._ended = True
         # Where it is gone, another one takes back what it asked the autoscaler for.

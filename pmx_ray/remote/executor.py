@@ -85,11 +85,9 @@ def run_on_ray(
     if missing:
         raise ClusterError(f"blocks need a {missing.pop()} worker; set execution.gpu_workers")
     pools = [pool for pool in pools if pool.device in needed]
-    asked = {pool.device: pool.n_workers for pool in pools}
     runs = [
         PoolRun(
             pool=pool,
-            asked=asked[pool.device],
             blocks={block.id: block for block in blocks if block.device == pool.device},
             policy=policy,
             store=store,

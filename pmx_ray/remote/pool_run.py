@@ -55,9 +55,7 @@ class PoolRun:
     Parameters
     ----------
     pool : WorkerPool
-        What a worker takes.
-    asked : int
-        Workers that the sweep asked for; 0 where it takes all that fit.
+        As the sweep asks for it; no number of workers where it takes all that fit.
     blocks : mapping of str to WorkBlock
         To be computed, by id.
     policy : DispatchPolicy
@@ -74,7 +72,6 @@ class PoolRun:
         self,
         *,
         pool: WorkerPool,
-        asked: int,
         blocks: Mapping[str, WorkBlock],
         policy: DispatchPolicy,
         store: BlockStore,
@@ -84,7 +81,7 @@ class PoolRun:
         self.pool = pool
         self.blocks = blocks
         self.dispatch = Dispatch.over(blocks, policy)
-        self._asked = asked or len(blocks)
+        self._asked = pool.n_workers or len(blocks)
         worthwhile = math.ceil(sum(block.predicted_s for block in blocks.values()) / WORTH_S)
         self.share = (
             None

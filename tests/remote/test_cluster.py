@@ -76,8 +76,7 @@ class Handle:
 
 def a_run(tmp_path: Path, *, priority: int | None = None, n_blocks: int = 0) -> PoolRun:
     return PoolRun(
-        pool=WorkerPool("cpu", 1, 0.0, {}),
-        asked=0,
+        pool=WorkerPool("cpu", 0, 0.0, {}),
         blocks={f"b{n}": SimpleNamespace(predicted_s=1.0) for n in range(n_blocks)},
         policy=DispatchPolicy(),
         store=open_store(str(tmp_path)),
