@@ -38,8 +38,6 @@ def compute_block(
     attempt: int = 1,
 ) -> Receipt:
     """Run ``block``, write it to the lake and return its receipt; repeating it changes nothing."""
-    if not tracing.on():
-        return _computed(panel, plan, block, store=store, node=node, attempt=attempt)
     about: tracing.Attributes = {
         "pmx.block": block.id[:16],
         "pmx.forecaster": block.spec.name,  # and not its parameters: one may be a path

@@ -80,8 +80,6 @@ def traced(
         step: Callable[Concatenate[Voice, Sweep, P], T],
     ) -> Callable[Concatenate[Voice, Sweep, P], T]:
         def within(voice: Voice, sweep: Sweep, /, *args: P.args, **kwargs: P.kwargs) -> T:
-            if not tracing.on():
-                return step(voice, sweep, *args, **kwargs)
             with tracing.span(name, {"pmx.sweep": sweep.folder.name}):
                 return step(voice, sweep, *args, **kwargs)
 
