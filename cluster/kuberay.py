@@ -9,18 +9,12 @@ leads to it could not reach loopback. The network policy takes loopback's place.
 cluster's own pods, pods of the namespace with the label ``pmx-access: "true"``, and KubeRay's
 operator, which asks the dashboard how jobs and services fare.
 
-Images stay read-only; programs write to ``/tmp``, ``/tmp/ray`` and ``/dev/shm``, which go with the
-pod, and to ``PMX_HOME``: the topology's volume, or a folder that goes with the pod as well. Blocks
-go to a bucket. A service asks for the volume: tokens and models are there.
-
-Other secrets, such as the ledger's address, the key that signs models and a bucket's keys, are
-variables in a second Secret; a cluster comes up without it.
+Blocks go to a bucket, and a service asks for a volume: tokens and models are there. What the pods
+themselves are made of stands in ``cluster.pods``.
 
 In a service each node that has a replica answers requests. A worker's pod is ready, and called by
 the Service that leads to them, as long as its own proxy is well. KubeRay's own question to workers
 is put by ``wget``, which the image lacks.
-
-A spot group runs on nodes with Karpenter's label ``karpenter.sh/capacity-type: spot``.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,33 +24,29 @@ from typing import Any
 
 import yaml
 
-from cluster.commands import GIB, OBJECTS_FRAC, WORKERS_FRAC, environment
+from cluster.commands import GIB, OBJECTS_FRAC, WORKERS_FRAC
 from cluster.manifest_models import MODELS
-from cluster.ray_up import shared_memory_mib
-from cluster.topology import GROUP_LABEL, Head, NodeGroup, Ports, Topology, system_config
+from cluster.pods import (
+    CLUSTER_LABEL,
+    HOME,
+    head_pod,
+    own_label,
+    resources,
+    settings_secret,
+    submitter_pod,
+    token_secret,
+    unprivileged,
+    worker_pod,
+)
+from cluster.topology import GROUP_LABEL, Head, NodeGroup, Ports, Topology
 from pmx_ray.config import parse, suggestion
 from pmx_ray.errors import SettingsError
-
-CLUSTER_LABEL = "pmx-cluster"
-"""Label of every pod of a topology; a job's cluster has a name of KubeRay's making."""
 
 ACCESS_LABEL = {"pmx-access": "true"}
 """Label of pods that may call a cluster's ports."""
 
 OPERATOR_LABEL = {"app.kubernetes.io/name": "kuberay-operator"}
 """Label of KubeRay's operator, as its own chart sets it."""
-
-SPOT_LABEL = "karpenter.sh/capacity-type"
-"""Label and taint of nodes that may be taken away."""
-
-USER = 1000
-"""Who runs the pods' programs; the image must let this user read the package."""
-
-SCRATCH = "/tmp"  # noqa: S108 - a mount of its own in each pod
-"""What a pod's programs may write to; their home as well."""
-
-HOME = "/var/pmx"
-"""What pods have as ``PMX_HOME``: the topology's volume, else a folder that goes with the pod."""
 
 KEPT_S = 600
 """Seconds that a finished job's cluster is kept, for its logs."""
@@ -116,7 +106,7 @@ def ray_job(topology: Topology, *, namespace: str, entrypoint: str) -> dict[str,
                 "shutdownAfterJobFinishes": True,
                 "ttlSecondsAfterFinished": KEPT_S,
                 "submissionMode": "K8sJobMode",
-                "submitterPodTemplate": _submitter(topology),
+                "submitterPodTemplate": submitter_pod(topology),
                 "rayClusterSpec": _cluster_spec(topology),
             },
         }
@@ -189,7 +179,7 @@ def network_policy(topology: Topology, *, namespace: str) -> dict[str, Any]:
         If the namespace is not one of Kubernetes'.
     """
     ports = topology.ports
-    pods = {"matchLabels": _own_label(topology)}
+    pods = {"matchLabels": own_label(topology)}
     operator = {"namespaceSelector": {}, "podSelector": {"matchLabels": dict(OPERATOR_LABEL)}}
     return _checked(
         {
@@ -276,11 +266,11 @@ def as_yaml(documents: Sequence[Mapping[str, Any]]) -> str:
     header = (
         "# The access token is not in this file. Make its Secret once, from your own token:\n"
         f"#   tr -d '\\n' < ~/.ray/auth_token | kubectl --namespace {metadata['namespace']} "
-        f"create secret generic {_secret(name)} --from-file=auth_token=/dev/stdin\n"
-        f"# Other secrets are read from {_settings(name)}, if you make it: PMX_LEDGER_URL,\n"
+        f"create secret generic {token_secret(name)} --from-file=auth_token=/dev/stdin\n"
+        f"# Other secrets are read from {settings_secret(name)}, if you make it: PMX_LEDGER_URL,\n"
         "# PMX_SIGNING_KEY, AWS_ACCESS_KEY_ID and the like, a line each of a file of your own:\n"
-        f"#   kubectl --namespace {metadata['namespace']} create secret generic {_settings(name)} "
-        "--from-env-file=FILE\n"
+        f"#   kubectl --namespace {metadata['namespace']} "
+        f"create secret generic {settings_secret(name)} --from-env-file=FILE\n"
     )
     clusters = [document for document in documents if document["kind"] != "NetworkPolicy"]
     if clusters:
@@ -345,14 +335,6 @@ def _check_root(serve_config: Mapping[str, Any], volume: str | None) -> None:
             )
 
 
-def _secret(name: str) -> str:
-    return f"{name}-token"
-
-
-def _settings(name: str) -> str:
-    return f"{name}-settings"
-
-
 def _said_of_home(cluster: Mapping[str, Any]) -> str:
     """Return the lines that say whether what is written to ``PMX_HOME`` is kept."""
     spec = cluster["spec"]
@@ -372,12 +354,8 @@ def _said_of_home(cluster: Mapping[str, Any]) -> str:
     )
 
 
-def _own_label(topology: Topology) -> dict[str, str]:
-    return {CLUSTER_LABEL: topology.name}
-
-
 def _metadata(topology: Topology, namespace: str) -> dict[str, Any]:
-    return {"name": topology.name, "namespace": namespace, "labels": _own_label(topology)}
+    return {"name": topology.name, "namespace": namespace, "labels": own_label(topology)}
 
 
 def _tcp(*ports: int) -> list[dict[str, Any]]:
@@ -398,7 +376,7 @@ def _cluster_spec(topology: Topology, *, serves: bool = False) -> dict[str, Any]
     return {
         "rayVersion": version("ray"),
         # KubeRay's operator shows this token too; without it, it could not ask the dashboard.
-        "authOptions": {"mode": "token", "secretName": _secret(topology.name)},
+        "authOptions": {"mode": "token", "secretName": token_secret(topology.name)},
         "enableInTreeAutoscaling": scales,
         **({"autoscalerOptions": _autoscaler(topology)} if scales else {}),
         "headGroupSpec": _head_group(topology),
@@ -416,32 +394,13 @@ def _autoscaler(topology: Topology) -> dict[str, Any]:
     return {
         "version": "v2",
         "idleTimeoutSeconds": max(round(topology.idle_minutes * 60), 1),
-        "resources": _resources("500m", "1Gi"),
-        "securityContext": _container_security(),
+        "resources": resources("500m", "1Gi"),
+        "securityContext": unprivileged(),
     }
 
 
 def _head_group(topology: Topology) -> dict[str, Any]:
     head, ports = topology.head, topology.ports
-    health = {f"RAY_{name}": str(value) for name, value in system_config(topology).items()}
-    container = {
-        "name": "ray-head",
-        "image": topology.image,
-        "env": _environment(topology, health),
-        "envFrom": _other_secrets(topology),
-        "resources": _resources(str(head.cpus), _mebibytes(head.memory_gib)),
-        "securityContext": _sealed(),
-        "ports": _named_ports(
-            {
-                "gcs-server": ports.gcs,
-                "dashboard": ports.dashboard,
-                "client": ports.client,
-                "metrics": ports.metrics,
-                "serve": ports.serve,
-            }
-        ),
-        "volumeMounts": _mounts(),
-    }
     return {
         "rayStartParams": {
             "port": str(ports.gcs),
@@ -453,26 +412,12 @@ def _head_group(topology: Topology) -> dict[str, Any]:
             **_every_node(topology, head),
         },
         "labels": {GROUP_LABEL: "head"},
-        "template": _pod(topology, container, head.memory_gib, account_token=_scales(topology)),
+        "template": head_pod(topology, account_token=_scales(topology)),
     }
 
 
 def _worker_group(topology: Topology, group: NodeGroup, *, serves: bool) -> dict[str, Any]:
     _check_labels(group)
-    ports = topology.ports
-    container = {
-        "name": "ray-worker",
-        "image": topology.image,
-        "env": _environment(topology, {}),
-        "envFrom": _other_secrets(topology),
-        "resources": _resources(str(group.cpus), _mebibytes(group.memory_gib), group.gpus),
-        "securityContext": _sealed(),
-        "ports": _named_ports({"metrics": ports.metrics, "serve": ports.serve}),
-        "volumeMounts": _mounts(),
-        **({"readinessProbe": _proxy_probe(ports)} if serves else {}),
-    }
-    template = _pod(topology, container, group.memory_gib, account_token=False)
-    template["spec"].update(_placement(group))
     accelerator = {f"accelerator_type:{group.accelerator}": "1"} if group.accelerator else {}
     return {
         "groupName": group.name,
@@ -487,7 +432,7 @@ def _worker_group(topology: Topology, group: NodeGroup, *, serves: bool) -> dict
             **accelerator,
         },
         "labels": group.all_labels,
-        "template": template,
+        "template": worker_pod(topology, group, serves=serves),
     }
 
 
@@ -501,155 +446,9 @@ def _check_labels(group: NodeGroup) -> None:
             )
 
 
-def _proxy_probe(ports: Ports) -> dict[str, Any]:
-    """Return how a pod is asked whether it takes requests: of Serve's proxy, without a token."""
-    return {
-        "httpGet": {"path": "/-/healthz", "port": ports.serve},
-        "initialDelaySeconds": 10,
-        "periodSeconds": 5,
-        "timeoutSeconds": 2,
-        "failureThreshold": 1,
-    }
-
-
 def _every_node(topology: Topology, node: Head | NodeGroup) -> dict[str, str]:
     return {
         "metrics-export-port": str(topology.ports.metrics),
         "object-store-memory": str(int(node.memory_gib * GIB * OBJECTS_FRAC)),
         "disable-usage-stats": "true",
-    }
-
-
-def _placement(group: NodeGroup) -> dict[str, Any]:
-    tolerations: list[dict[str, str]] = []
-    placement: dict[str, Any] = {}
-    if group.spot:
-        placement["nodeSelector"] = {SPOT_LABEL: "spot"}
-        spot = {"key": SPOT_LABEL, "operator": "Equal", "value": "spot", "effect": "NoSchedule"}
-        tolerations.append(spot)
-    if group.gpus:
-        tolerations.append({"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"})
-    return {**placement, "tolerations": tolerations} if tolerations else placement
-
-
-def _submitter(topology: Topology) -> dict[str, Any]:
-    """Return the pod that hands the job in; KubeRay fills in its command."""
-    container = {
-        "name": "ray-job-submitter",
-        "image": topology.image,
-        "env": _token(topology),
-        "resources": _resources("1", "1Gi"),
-        "securityContext": _sealed(),
-        "volumeMounts": [_scratch_mount()],
-    }
-    return {
-        "metadata": {"labels": _own_label(topology)},
-        "spec": {
-            "automountServiceAccountToken": False,
-            "securityContext": _pod_security(),
-            "containers": [container],
-            "volumes": [_scratch()],
-            "restartPolicy": "Never",
-        },
-    }
-
-
-def _pod(
-    topology: Topology, container: dict[str, Any], memory_gib: float, *, account_token: bool
-) -> dict[str, Any]:
-    shared = {"medium": "Memory", "sizeLimit": f"{shared_memory_mib(memory_gib)}Mi"}
-    return {
-        "metadata": {"labels": _own_label(topology)},
-        "spec": {
-            "automountServiceAccountToken": account_token,
-            "securityContext": _pod_security(),
-            "containers": [container],
-            # KubeRay gives its own sidecar the volume of this name, and both must see one folder.
-            "volumes": [
-                _scratch(),
-                _home(topology),
-                {"name": "shared-mem", "emptyDir": shared},
-                {"name": "ray-logs", "emptyDir": {}},
-            ],
-        },
-    }
-
-
-def _scratch() -> dict[str, Any]:
-    return {"name": "scratch", "emptyDir": {}}
-
-
-def _scratch_mount() -> dict[str, str]:
-    return {"name": "scratch", "mountPath": SCRATCH}
-
-
-def _home(topology: Topology) -> dict[str, Any]:
-    if topology.volume is None:
-        return {"name": "home", "emptyDir": {}}
-    return {"name": "home", "persistentVolumeClaim": {"claimName": topology.volume}}
-
-
-def _mounts() -> list[dict[str, str]]:
-    return [
-        _scratch_mount(),
-        {"name": "home", "mountPath": HOME},
-        {"name": "shared-mem", "mountPath": "/dev/shm"},  # noqa: S108 - a mount of its own
-        {"name": "ray-logs", "mountPath": "/tmp/ray"},  # noqa: S108 - a mount of its own
-    ]
-
-
-def _environment(topology: Topology, more: Mapping[str, str]) -> list[dict[str, Any]]:
-    plain = {**environment(), "HOME": SCRATCH, "PMX_HOME": HOME, **more}
-    plain.pop("RAY_AUTH_MODE")
-    return [
-        *_token(topology),
-        *({"name": name, "value": value} for name, value in plain.items()),
-    ]
-
-
-def _other_secrets(topology: Topology) -> list[dict[str, Any]]:
-    return [{"secretRef": {"name": _settings(topology.name), "optional": True}}]
-
-
-def _token(topology: Topology) -> list[dict[str, Any]]:
-    secret = {"name": _secret(topology.name), "key": "auth_token"}
-    return [
-        {"name": "RAY_AUTH_MODE", "value": "token"},
-        {"name": "RAY_AUTH_TOKEN", "valueFrom": {"secretKeyRef": secret}},
-    ]
-
-
-def _named_ports(ports: Mapping[str, int]) -> list[dict[str, Any]]:
-    return [{"name": name, "containerPort": port} for name, port in ports.items()]
-
-
-def _resources(cpu: str, memory: str, gpus: int = 0) -> dict[str, Any]:
-    amounts = {"cpu": cpu, "memory": memory, **({"nvidia.com/gpu": str(gpus)} if gpus else {})}
-    return {"requests": amounts, "limits": dict(amounts)}
-
-
-def _mebibytes(memory_gib: float) -> str:
-    return f"{int(memory_gib * 1024)}Mi"
-
-
-def _container_security() -> dict[str, Any]:
-    return {
-        "allowPrivilegeEscalation": False,
-        "capabilities": {"drop": ["ALL"]},
-        "runAsNonRoot": True,
-    }
-
-
-def _sealed() -> dict[str, Any]:
-    return {**_container_security(), "readOnlyRootFilesystem": True}
-
-
-def _pod_security() -> dict[str, Any]:
-    return {
-        "runAsNonRoot": True,
-        "runAsUser": USER,
-        "fsGroup": USER,
-        # Else each new pod would open the volume's tokens and keys to its group.
-        "fsGroupChangePolicy": "OnRootMismatch",
-        "seccompProfile": {"type": "RuntimeDefault"},
     }
